@@ -79,9 +79,9 @@ pub fn cost(entry: &Entry, usage: &Usage, terms: &Terms, now: UnixMs, price_fact
 
 /// What a group is charged: `(cost + fixed) × factor`, rounded half up.
 pub fn charged(cost: Nanodollars, fixed: Nanodollars, factor: Factor) -> Nanodollars {
-    let exact = (u128::from(cost.0) + u128::from(fixed.0)) * u128::from(factor.0);
+    let exact = (u128::from(cost.0) + u128::from(fixed.0)).saturating_mul(u128::from(factor.0));
     let scale = u128::from(Factor::SCALE);
-    Nanodollars(u64::try_from((exact + scale / 2) / scale).unwrap_or(u64::MAX))
+    Nanodollars(u64::try_from(exact.saturating_add(scale / 2) / scale).unwrap_or(u64::MAX))
 }
 
 // ------------------------------------------------------------------ the exact sum
