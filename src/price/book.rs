@@ -174,7 +174,7 @@ impl Source {
         let of = |regions: &[(String, Ratio)]| regions.iter().find(|(name, _)| name == region).map(|(_, ratio)| *ratio);
         let id = name::lower(&entry.id);
         let concerns = |models: &[String]| models.iter().any(|model| name::glob(model.as_bytes(), id.as_bytes()));
-        let exception = alias.exceptions.iter().filter(|(models, _)| concerns(models)).find_map(|(_, regions)| of(regions));
+        let exception = alias.exceptions.iter().filter(|one| concerns(&one.models)).find_map(|one| of(&one.regions));
         exception.or_else(|| of(&alias.regions)).unwrap_or(Ratio::ONE)
     }
 }

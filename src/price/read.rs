@@ -34,10 +34,17 @@ pub(super) struct WrittenAlias {
     pub providers: Vec<String>,
     /// Multiplier by region.
     pub regions: Vec<(String, Ratio)>,
-    /// Multipliers of some models (patterns) that differ; the first that names the region counts.
-    pub exceptions: Vec<(Vec<String>, Vec<(String, Ratio)>)>,
+    /// Of some models; the first that names the region counts.
+    pub exceptions: Vec<WrittenException>,
     /// The prefix of a model's name → the provider that it stands for (routers such as OpenRouter).
     pub vendors: Vec<(String, String)>,
+}
+
+/// Models (patterns) whose multipliers of some regions differ.
+#[derive(Default)]
+pub(super) struct WrittenException {
+    pub models: Vec<String>,
+    pub regions: Vec<(String, Ratio)>,
 }
 
 /// For whom an entry counts.
@@ -47,6 +54,9 @@ pub(super) enum For {
     Service(String),
     Provider(String),
 }
+
+/// Prices of long prompts, by the number of tokens above which they apply.
+pub(super) type WrittenTiers = Vec<(u64, Written)>;
 
 /// An entry as written.
 #[derive(Default)]
@@ -65,8 +75,8 @@ pub(super) struct WrittenEntry {
     pub max_input: Option<u64>,
     pub max_output: Option<u64>,
     pub price: Option<Written>,
-    pub tiers: Vec<(u64, Written)>,
-    pub services: Vec<(ServiceTier, Written, Vec<(u64, Written)>)>,
+    pub tiers: WrittenTiers,
+    pub services: Vec<(ServiceTier, Written, WrittenTiers)>,
     pub off_peak: Option<(Written, Vec<Window>)>,
     pub multipliers: Option<Multipliers>,
     pub per_search: Option<PerSearch>,
@@ -364,17 +374,17 @@ impl Reader<'_> {
         alias
     }
 
-    fn exception(&mut self, node: &Node<'_>, at: &Place<'_>) -> (Vec<String>, Vec<(String, Ratio)>) {
-        let (mut models, mut regions) = (Vec::new(), Vec::new());
+    fn exception(&mut self, node: &Node<'_>, at: &Place<'_>) -> WrittenException {
+        let mut exception = WrittenException::default();
         for (name, key, value) in self.fields(node, at) {
             let at = Place::Field(at, name);
             match name {
-                "models" => models = self.texts(value, &at),
-                "region_multiplier" => regions = self.ratios(value, &at),
+                "models" => exception.models = self.texts(value, &at),
+                "region_multiplier" => exception.regions = self.ratios(value, &at),
                 _ => self.unknown(key, &at, name, &["models", "region_multiplier"]),
             }
         }
-        (models, regions)
+        exception
     }
 
     fn ratios(&mut self, node: &Node<'_>, at: &Place<'_>) -> Vec<(String, Ratio)> {
@@ -454,8 +464,8 @@ impl Reader<'_> {
         Some(written)
     }
 
-    fn tiers(&mut self, node: &Node<'_>, at: &Place<'_>) -> Vec<(u64, Written)> {
-        let mut tiers: Vec<(u64, Written)> = Vec::new();
+    fn tiers(&mut self, node: &Node<'_>, at: &Place<'_>) -> WrittenTiers {
+        let mut tiers = WrittenTiers::new();
         for (i, tier) in self.items(node, at).iter().enumerate() {
             let at = Place::Item(at, i);
             let (mut above, mut price) = (None, None);
