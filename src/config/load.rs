@@ -164,6 +164,7 @@ fn matches_of(value: Value<'_, '_>) -> Option<Vec<PathBuf>> {
         // Looked for, so that the watcher sees when it comes.
         files.configuration(&path).ok();
         value.reader.incomplete.set(true);
+        let pattern = value.written().unwrap_or_default().to_owned();
         value.fault(Wrong::NoSuchFile { pattern });
         return None;
     }
