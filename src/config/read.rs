@@ -551,6 +551,11 @@ impl<'n, 'p> Fields<'n, 'p> {
         self.entries.iter().any(|entry| entry.name == name)
     }
 
+    /// Whether the field is a list that is not empty.
+    pub(super) fn holds_some(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| matches!(&value.node.data, Data::List(items) if !items.is_empty()))
+    }
+
     /// What `read` makes of the field; `None` where it is left out or faulty.
     pub(super) fn read<'s, T>(&'s self, name: &'s str, read: impl FnOnce(Value<'n, 's>) -> Option<T>) -> Option<T> {
         self.get(name).and_then(read)

@@ -1,6 +1,6 @@
 //! The sections that are no lists of entities, with their defaults.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -209,13 +209,19 @@ fn metrics(value: Value<'_, '_>) -> Option<Metrics> {
     Some(Metrics { users: fields.read("users", |value| value.bool()).unwrap_or(false), listen: fields.read("listen", address) })
 }
 
-/// No two listeners at one address; port 0 asks the system for one, which is never the same.
+/// Whether two listeners cannot both be: the same port, of the same address or of all. Port 0 asks the system for a free one.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let (a, b) = (one.ip().to_canonical(), other.ip().to_canonical());
+    // [::] takes the addresses of IPv4 too.
+    let all = |ip: IpAddr, of: IpAddr| ip.is_unspecified() && (ip.is_ipv6() || of.is_ipv4());
+    one.port() == other.port() && one.port() != 0 && (a == b || all(a, b) || all(b, a))
+}
+
+/// No two listeners at one address.
 fn check_addresses(fields: &Fields<'_, '_>, listen: &[(Listen, Spot)], admin: Option<&Admin>, metrics: &Metrics) {
     let reader = fields.value.reader;
     let mut taken: Vec<(SocketAddr, String)> = Vec::new();
-    let mut take = |address: SocketAddr, name: String, spot: Spot| match taken
-        .iter()
-        .find(|(other, _)| *other == address && address.port() != 0)
+    let mut take = |address: SocketAddr, name: String, spot: Spot| match taken.iter().find(|(other, _)| overlap(*other, address))
     {
         Some((_, first)) => reader.fault(spot, &name, Wrong::AddressTaken { first: first.clone() }),
         None => taken.push((address, name)),

@@ -610,13 +610,16 @@ fn priority_level(value: Value<'_, '_>) -> Option<PriorityLevel> {
 fn binding(value: Value<'_, '_>) -> Option<Binding> {
     const SHAPE: Shape = Shape { known: &["mode", "accounts", "pools"], later: &[] };
     let fields = value.fields(&SHAPE)?;
-    let (has_accounts, has_pools) = (fields.has("accounts"), fields.has("pools"));
     let accounts = fields.read("accounts", |value| items(value, &ITEM)).unwrap_or_default();
     let pools = fields.read("pools", |value| items(value, &POOL_ITEM)).unwrap_or_default();
-    let meant = match (has_accounts, has_pools) {
+    // Faulty items count: what is meant is clear.
+    let (some_accounts, some_pools) = (fields.holds_some("accounts"), fields.holds_some("pools"));
+    let meant = match (some_accounts, some_pools) {
         (true, true) => Mode::Hybrid,
         (false, true) => Mode::Shared,
         (true, false) => Mode::Dedicated,
+        (false, false) if fields.has("accounts") => Mode::Dedicated,
+        (false, false) if fields.has("pools") => Mode::Shared,
         (false, false) => {
             value.fault(Wrong::Other { what: "binds nothing", hint: "list accounts, pools or both ([] for none)" });
             Mode::Dedicated
@@ -626,12 +629,14 @@ fn binding(value: Value<'_, '_>) -> Option<Binding> {
         let mode = value.choice(&[("dedicated", Mode::Dedicated), ("shared", Mode::Shared), ("hybrid", Mode::Hybrid)])?;
         let wrong = |mode, hint| value.fault(Wrong::ModeWants { mode, hint });
         match mode {
-            Mode::Dedicated if has_pools => wrong("dedicated", "it has accounts only: take the pools out, or write hybrid"),
-            Mode::Shared if has_accounts => wrong("shared", "it has pools only: take the accounts out, or write hybrid"),
-            Mode::Hybrid if !has_accounts => wrong("hybrid", "it wants accounts and pools: add accounts, or write shared"),
-            Mode::Hybrid if !has_pools => wrong("hybrid", "it wants accounts and pools: add pools, or write dedicated"),
-            Mode::Dedicated if !has_accounts => wrong("dedicated", "it wants accounts: add them, or write shared"),
-            Mode::Shared if !has_pools => wrong("shared", "it wants pools: add them, or write dedicated"),
+            Mode::Dedicated if some_pools => wrong("dedicated", "it has accounts only: take the pools out, or write hybrid"),
+            Mode::Shared if some_accounts => wrong("shared", "it has pools only: take the accounts out, or write hybrid"),
+            Mode::Hybrid if !fields.has("accounts") => {
+                wrong("hybrid", "it wants accounts and pools: add accounts, or write shared")
+            }
+            Mode::Hybrid if !fields.has("pools") => wrong("hybrid", "it wants accounts and pools: add pools, or write dedicated"),
+            Mode::Dedicated if !fields.has("accounts") => wrong("dedicated", "it wants accounts: add them, or write shared"),
+            Mode::Shared if !fields.has("pools") => wrong("shared", "it wants pools: add them, or write dedicated"),
             Mode::Dedicated | Mode::Shared | Mode::Hybrid => {}
         }
         Some(mode)

@@ -50,6 +50,15 @@ fn the_corpus_configuration() {
     assert_eq!(snapshot.accounts["relay"].endpoints.anthropic.as_ref().unwrap().path, "/c/relay");
 }
 
+#[test]
+fn json_is_yaml() {
+    let text = "{\n\t\"accounts\": [{\"id\": \"a\", \"service\": \"claude\", \"key\": \"k\\u002d\\/1\", \"enabled\": true, \"weight\": 3}],\r\n\
+        \t\"groups\": [{\"id\":\"g\",\"binding\":{\"accounts\":[\"a\"]}}], \"users\":[\n{\"id\":\"u\",\"groups\":[\"g\"], \"name\": \"\\ud83d\\ude00\"}]}";
+    let snapshot = loaded(&Folder::new(&[("aicarpool.yaml", text)]));
+    assert_eq!(snapshot.accounts["a"].credential.as_ref().unwrap().expose(), "k-/1");
+    assert_eq!(snapshot.users["u"].name, "\u{1f600}");
+}
+
 /// Section 3 of the design with every field, less what comes with later versions.
 pub(super) const FULLEST: &str = r#"
 listen: [127.0.0.1:4000, {address: "[::1]:4000", tls: {cert: cert.pem, key: key.pem}}]
