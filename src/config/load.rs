@@ -146,9 +146,8 @@ fn tree<'t>(reader: &Reader<'_>, text: &'t str, file: usize) -> Option<Node<'t>>
 
 /// The files that `include` names, in order of the patterns and then of their names.
 fn included(fields: &Fields<'_, '_>) -> Vec<PathBuf> {
-    let mut all = Vec::new();
-    fields.read("include", |value| value.list(|item| Some(all.extend(matches_of(item)?))));
-    all
+    let each = |value: Value<'_, '_>| value.list(matches_of);
+    fields.read("include", each).unwrap_or_default().into_iter().flatten().collect()
 }
 
 /// The files of one pattern. One that holds no `*`, `?` or `[` names a file that must be there.

@@ -1,6 +1,5 @@
 //! What `aicarpool check` prints.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use super::load::{Attempt, attempt};
@@ -29,10 +28,7 @@ fn summary(path: &Path, snapshot: &Snapshot, attempt: &Attempt) -> String {
         many(snapshot.users.len(), "user"),
         many(snapshot.keys.len(), "key"),
     ];
-    let mut text = format!("{} is fine: {} in {}\n", path.display(), counts.join(", "), many(attempt.counts.files, "file"));
-    for note in &snapshot.notes {
-        // Writing to a String does not fail.
-        let _ = writeln!(text, "note: {note}");
-    }
+    let mut text: String = format!("{} is fine: {} in {}\n", path.display(), counts.join(", "), many(attempt.counts.files, "file"));
+    text.extend(snapshot.notes.iter().map(|note| format!("note: {note}\n")));
     text
 }
