@@ -18,6 +18,7 @@ pub mod meter; // what was used, from the bytes
 pub mod metrics; // every metric's name
 pub mod parking; // who is set aside, why, until when
 pub mod price; // what it costs, what is charged
+pub mod quota; // which counters, how much; a lease or a refusal
 pub mod route; // which operation
 pub mod server; // wiring, listeners, shutdown
 pub mod settle; // the end of every request

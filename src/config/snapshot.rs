@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use globset::GlobMatcher;
@@ -469,6 +470,8 @@ pub struct Key {
     pub expires: Option<UnixMs>,
     pub allow_from: Option<Vec<IpNet>>,
     pub enabled: bool,
+    /// Bytes of request bodies held for this key just now; a reload starts at zero.
+    pub buffered: AtomicU64,
 }
 
 impl Key {
