@@ -20,6 +20,8 @@ mod sticky;
 mod strategy;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod tiers;
 
 pub use explain::{Question, explain};
