@@ -9,6 +9,8 @@
 //! is its own.
 
 mod file;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
@@ -201,7 +203,7 @@ impl Table {
     fn forget(&mut self, now: UnixMs) {
         while let Some((hash, at)) = self.order.front().copied() {
             let is_latest = self.pins.get(&hash).is_some_and(|kept| kept.at == at);
-            if is_latest && is_fresh(at, now) && self.pins.len() < self.max {
+            if is_latest && is_fresh(at, now) && self.pins.len() < self.max && self.order.len() < 2 * self.max {
                 return;
             }
             self.order.pop_front();
