@@ -31,9 +31,8 @@ pub fn models(key: &Key, dialect: Dialect, book: &Book) -> Vec<Listed> {
     for account in
         seats.filter(|account| account.enabled && serving::speaks(account, dialect) && serving::service_allowed(key, account))
     {
-        let entries = outside::entries(book, account);
-        let names = literals(account).chain(entries.iter().filter(|entry| !entry.retired).map(|entry| Arc::clone(&entry.id)));
-        for name in names {
+        let known = outside::entries(book, account).map(|entry| Arc::clone(&entry.id));
+        for name in literals(account).chain(known) {
             if listed.len() < LISTED_MAX && !listed.contains_key(&name) && may_ask(key, account, book, &name) {
                 listed.insert(Arc::clone(&name), describe(name, account, book));
             }

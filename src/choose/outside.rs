@@ -5,23 +5,15 @@ use std::sync::Arc;
 use crate::clock::Now;
 use crate::config::snapshot::Account;
 use crate::live::{AccountLive, Parking};
-use crate::price::Book;
-use crate::words::{UnixMs, Verdict};
+pub use crate::price::Entry;
+use crate::price::{self, Book, Mode, Scope};
+use crate::words::{Class, Terms, UnixMs, Usage, Verdict};
 
 /// Leave to use an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ticket {
     Normal,
     HalfOpen,
-}
-
-/// An entry of the price book.
-#[derive(Debug)]
-pub struct Entry {
-    pub id: Arc<str>,
-    pub retired: bool,
-    pub max_input: Option<u64>,
-    pub max_output: Option<u64>,
 }
 
 /// Why an account may not be used just now.
@@ -53,22 +45,39 @@ pub(super) fn parked(live: &AccountLive, model: Option<&str>, now: Now) -> Optio
     over(&parkings.account).or_else(|| model.and_then(|model| parkings.models.get(model)).and_then(over))
 }
 
-/// The price of `model` at this account.
-pub(super) fn entry(_book: &Book, _account: &Account, _model: &str) -> Option<Arc<Entry>> {
-    None
+/// The book's entry for `model` at this account.
+pub(super) fn entry(book: &Book, account: &Account, model: &str) -> Option<Arc<Entry>> {
+    let scope =
+        Scope { account: account.id.as_str(), service: account.service.id.as_str(), provider: account.service.prices.as_str() };
+    book.find(scope, model)
 }
 
-/// The entries that apply to this account's service.
-pub(super) fn entries(_book: &Book, _account: &Account) -> Vec<Arc<Entry>> {
-    Vec::new()
+/// Whether the book has a price for `model` at this account.
+pub(super) fn is_priced(book: &Book, account: &Account, model: &str) -> bool {
+    entry(book, account, model).is_some_and(|entry| entry.is_priced())
+}
+
+/// The models that the book knows for this account's service, as far as a client can ask for them by name and by a path there is.
+pub(super) fn entries<'a>(book: &'a Book, account: &Account) -> impl Iterator<Item = &'a Entry> {
+    book.models_of(account.service.prices.as_str()).filter(|entry| entry.is_exact() && !entry.retired && has_path(entry.mode))
+}
+
+fn has_path(mode: Mode) -> bool {
+    match mode {
+        Mode::Chat | Mode::Completion | Mode::Embedding | Mode::Moderation | Mode::Rerank => true,
+        Mode::Image | Mode::Transcription | Mode::Speech => true,
+        Mode::Realtime | Mode::Ocr => false,
+    }
 }
 
 /// Whether the book knows anything of this account's service.
 pub(super) fn has_entries(book: &Book, account: &Account) -> bool {
-    !entries(book, account).is_empty()
+    book.models_of(account.service.prices.as_str()).next().is_some()
 }
 
-/// What so many tokens would cost, in nano-dollars.
-pub(super) fn estimate(_entry: &Entry, _input: u64, _output: u64, _account: &Account, _now: Now) -> u64 {
-    0
+/// What so many tokens would cost, in nano-dollars; none where some of it has no price.
+pub(super) fn estimate(entry: &Entry, input: u64, output: u64, account: &Account, now: Now) -> Option<u64> {
+    let usage = Usage::from_iter([(Class::Input, input), (Class::Output, output)]);
+    let cost = price::cost(entry, &usage, &Terms::default(), now.wall, account.price_factor);
+    cost.complete.then_some(cost.total.0)
 }

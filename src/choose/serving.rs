@@ -105,6 +105,6 @@ pub(super) fn reaches(wanted: &Wanted, seat: &Seat<'_>) -> bool {
 pub(super) fn price_allowed(wanted: &Wanted, account: &Account, sent: Sent<'_>, asked: Option<&Arc<str>>) -> bool {
     match wanted.unpriced {
         Unpriced::Auto | Unpriced::Allow => true,
-        Unpriced::Reject => sent.name(asked).is_none_or(|name| outside::entry(&wanted.book, account, name).is_some()),
+        Unpriced::Reject => sent.name(asked).is_none_or(|name| outside::is_priced(&wanted.book, account, name)),
     }
 }

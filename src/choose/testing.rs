@@ -12,7 +12,7 @@ use crate::config::snapshot::*;
 use crate::price::Book;
 use crate::words::{Dialect, Factor, Id, Nanodollars, Operation, Operations, UnixMs, Verdict};
 
-pub(super) static BOOK: LazyLock<Arc<Book>> = LazyLock::new(Default::default);
+pub(super) static BOOK: LazyLock<Arc<Book>> = LazyLock::new(Book::builtin);
 
 pub(super) const MODEL: &str = "claude-sonnet-4-5";
 
@@ -48,9 +48,14 @@ pub(super) fn service(id: &str, dialect: Dialect, families: &[&str]) -> Arc<Serv
     })
 }
 
+/// The service with these entries of the price book.
+pub(super) fn priced_as(prices: &str, service: Arc<Service>) -> Arc<Service> {
+    Arc::new(Service { prices: prices.into(), ..Service::clone(&service) })
+}
+
 /// The service of [`account`].
 pub(super) fn claude() -> Arc<Service> {
-    service("claude", Dialect::Anthropic, &["claude-*"])
+    priced_as("anthropic", service("claude", Dialect::Anthropic, &["claude-*"]))
 }
 
 pub(super) fn account(id: &str) -> Account {
@@ -207,4 +212,55 @@ pub(super) fn park(account: &Account, reason: Verdict, until: UnixMs) {
 /// The account of this id in the key's binding.
 pub(super) fn find<'a>(key: &'a Key, id: &str) -> &'a Arc<Account> {
     super::tiers::all(key).map(|seat| seat.account).find(|account| account.id.as_str() == id).unwrap()
+}
+
+/// A snapshot that holds this group and this user.
+pub(super) fn snapshot(key: &Key) -> Snapshot {
+    let second = Duration::from_secs(1);
+    let client = Client {
+        header_timeout: second,
+        body_idle: second,
+        write_idle: second,
+        keep_alive: second,
+        max_connections: 1,
+        h2_streams: 1,
+    };
+    let settings = Settings {
+        listen: Vec::new(),
+        admin: None,
+        threads: 0,
+        timezone: jiff::tz::TimeZone::UTC,
+        week_start: jiff::civil::Weekday::Monday,
+        instance: String::new(),
+        max_body: 0,
+        max_buffered: 0,
+        client,
+        drain: second,
+        grace: second,
+        run_dir: Default::default(),
+        data_dir: Default::default(),
+        trusted_proxies: Vec::new(),
+        access_log: AccessLog { path: LogPath::Off, fields: None },
+        metering: Metering { on_disconnect: OnDisconnect::Finish, disconnect_read: second },
+        health: None,
+        unpriced: Unpriced::Auto,
+        metrics: Metrics { users: false, listen: None },
+        heartbeat: None,
+        failover: key.group.failover,
+    };
+    Snapshot {
+        settings,
+        services: Default::default(),
+        enterprises: Default::default(),
+        accounts: Default::default(),
+        groups: [(key.group.id.clone(), Arc::clone(&key.group))].into(),
+        users: [(key.user.id.clone(), Arc::clone(&key.user))].into(),
+        keys: Default::default(),
+        prices: Arc::clone(&BOOK),
+        hash: String::new(),
+        files: Vec::new(),
+        folders: Vec::new(),
+        loaded: UnixMs(0),
+        notes: Vec::new(),
+    }
 }

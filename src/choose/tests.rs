@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
+use expect_test::expect;
 use proptest::prelude::*;
 use proptest::strategy::Strategy as Any;
 
@@ -10,7 +11,7 @@ use super::testing::*;
 use super::*;
 use crate::clock::{self, Chance, Now};
 use crate::config::snapshot::{Account, Group, Key, Source, Strategy, Tier, Unpriced};
-use crate::words::{Again, Code, Dialect, Verdict, Via};
+use crate::words::{Again, Code, Dialect, Factor, UnixMs, Verdict, Via};
 
 fn seeded() -> Chance {
     Chance::seeded(0x5EED)
@@ -146,6 +147,25 @@ fn preference_orders_services() {
     alice.preference = vec!["other".into(), "claude".into()];
     let key = Arc::new(key_of(group(vec![tier(Source::Pools, Strategy::UserPreference, members.into())]), alice));
     assert_eq!(named(plan(&key, None, &mut seeded()), clock::now()), ["other", "claude", "relay"]);
+}
+
+#[test]
+fn the_cheapest_comes_first() {
+    let factor = |id: &str, factor: u64| {
+        member(&Arc::new(Account { price_factor: Factor(Factor::SCALE * factor / 10), ..account(id) }), 1)
+    };
+    // Has no price.
+    let local = member(&Arc::new(account_of(service("corp", Dialect::Anthropic, &[]), "local")), 1);
+    let members = vec![local, factor("dear", 10), factor("cheap", 7), factor("cheap-too", 7)];
+    let key = key(vec![tier(Source::Pools, Strategy::Cost, members)]);
+    for session in 0..50 {
+        let order = named(plan(&key, Some(session), &mut seeded()), clock::now());
+        assert_eq!(order[2..], ["dear", "local"]);
+    }
+    let mapped = Account { model_map: vec![(glob("claude-sonnet-*"), "claude-haiku-4-5".into())], ..account("haiku") };
+    let key =
+        super::testing::key(vec![tier(Source::Pools, Strategy::Cost, vec![factor("dear", 10), member(&Arc::new(mapped), 1)])]);
+    assert_eq!(first(&key, None, &mut seeded(), clock::now()), "haiku", "by the price of what is sent");
 }
 
 #[test]
@@ -289,6 +309,165 @@ fn fallbacks_stand_in_when_no_account_has_the_model_left() {
         park_model(find(&limited, id), MODEL, now);
     }
     assert_eq!(sent(&limited), ["claude-3", "claude-3"], "a fallback that the group does not allow is no fallback");
+}
+
+#[test]
+fn accounts_without_a_list_serve_families_and_the_book() {
+    let check = |account: Account, served: &[&str], not: &[&str]| {
+        for (model, expected) in served.iter().map(|m| (m, true)).chain(not.iter().map(|m| (m, false))) {
+            assert_eq!(serving::serves(&account, &BOOK, Some(&(*model).into())).is_some(), expected, "{model}");
+        }
+    };
+    check(account("a0"), &["claude-sonnet-4-5", "Claude-From-Tomorrow", "anthropic/claude-haiku-4-5"], &["gpt-5", "kimi-k2"]);
+    let by_book = priced_as("anthropic", service("relay", Dialect::Anthropic, &[]));
+    check(account_of(by_book, "a0"), &["claude-sonnet-4-5"], &["gpt-5", "our-own"]);
+    check(account_of(service("corp", Dialect::Anthropic, &[]), "a0"), &["claude-sonnet-4-5", "our-own"], &[]);
+    check(
+        Account { models: Some(globs(&["CLAUDE-haiku-*", "x?"])), ..account("a0") },
+        &["claude-haiku-4-5", "x1"],
+        &["claude-sonnet-4-5", "x12"],
+    );
+    check(Account { models: Some(globs(&[])), ..account("a0") }, &[], &["claude-sonnet-4-5"]);
+}
+
+// ------------------------------------------------------------------ model lists
+
+/// The names of a list, those of the book's that begin otherwise left out.
+fn check_models(key: &Key, dialect: Dialect, expected: &[&str]) {
+    let listed = models(key, dialect, &BOOK);
+    assert!(listed.is_sorted_by(|a, b| a.id < b.id));
+    assert_eq!(listed.iter().map(|listed| &*listed.id).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn model_lists_hold_what_the_key_may_ask_for() {
+    let listed = Account {
+        models: Some(globs(&["our-own", "claude-haiku-4-?", "claude-3-*"])),
+        model_map: vec![(glob("fast"), "claude-haiku-4-5".into()), (glob("gpt-*"), "claude-haiku-4-5".into())],
+        ..account("a0")
+    };
+    let off = Account { enabled: false, models: Some(globs(&["off"])), ..account("a1") };
+    let openai = Account { models: Some(globs(&["gpt-x"])), ..account_of(service("openai", Dialect::Openai, &[]), "a2") };
+    let tiers = || {
+        let again = |account: &Account| Account {
+            models: account.models.clone(),
+            model_map: account.model_map.clone(),
+            ..account_of(Arc::clone(&account.service), account.id.as_str())
+        };
+        let accounts = [again(&listed), Account { enabled: false, ..again(&off) }, again(&openai)];
+        vec![tier(Source::Pools, Strategy::Weighted, accounts.into_iter().map(|account| member(&Arc::new(account), 1)).collect())]
+    };
+    check_models(&key(tiers()), Dialect::Anthropic, &["claude-haiku-4-5", "fast", "our-own"]);
+    check_models(&key(tiers()), Dialect::Openai, &["gpt-x"]);
+    check_models(&key(tiers()), Dialect::Gemini, &[]);
+    let limited = Key { models: Some(globs(&["our-*", "fast", "gpt-*"])), ..key_of(group(tiers()), user("alice")) };
+    check_models(&limited, Dialect::Anthropic, &["our-own"]);
+    let other = Key { services: Some(vec!["gemini".into()]), ..key_of(group(tiers()), user("alice")) };
+    check_models(&other, Dialect::Anthropic, &[]);
+}
+
+#[test]
+fn model_lists_come_from_the_book_too() {
+    let listed = models(&key(vec![weighted(Strategy::Weighted, &[1, 1])]), Dialect::Anthropic, &BOOK);
+    let sonnet = listed.iter().find(|listed| &*listed.id == MODEL).unwrap();
+    assert_eq!((sonnet.provider.as_str(), sonnet.max_input, sonnet.max_output), ("anthropic", Some(200_000), Some(64_000)));
+}
+
+// ------------------------------------------------------------------ explain
+
+#[test]
+fn explain_tells_tiers_reasons_and_order() {
+    let now = Now { wall: UnixMs(1_795_251_600_000), ..clock::now() };
+    let until = UnixMs(1_795_251_660_000);
+    let mut accounts = weighted(Strategy::Weighted, &[3, 1, 1]);
+    accounts.members.push(member(&Arc::new(Account { enabled: false, ..account("off") }), 1));
+    accounts.members.push(member(&Arc::new(Account { models: Some(globs(&["claude-opus-*"])), ..account("opus") }), 1));
+    park(&accounts.members[2].account, Verdict::RateLimit, until);
+    let full = Arc::new(Account { max_concurrency: Some(1), ..account("full") });
+    let _held = full.live.take(None);
+    let mapped = Account {
+        model_map: vec![(glob("claude-*"), "kimi-k2".into())],
+        ..account_of(service("kimi", Dialect::Anthropic, &[]), "kimi-1")
+    };
+    let mut pools = tier(Source::Pools, Strategy::Priority, vec![member(&full, 1), member(&Arc::new(mapped), 1)]);
+    pools.members.iter_mut().for_each(|member| member.pool = Some("shared".into()));
+    pools.members[1].priority = 2;
+    pools.members.push(member(&Arc::new(account_of(service("openai", Dialect::Openai, &["claude-*"]), "openai-1")), 1));
+    let mut alice = user("alice");
+    alice.own_keys = vec![Arc::new(account("own/alice/claude"))];
+    let mut group = group(vec![accounts, pools]);
+    group.model_fallbacks = vec![(glob("claude-sonnet-*"), vec!["claude-opus-4-5".into()])];
+    let snapshot = snapshot(&key_of(group, alice));
+    let question = Question { group: "frontend", user: "alice", model: MODEL, dialect: Some(Dialect::Anthropic), live: true };
+    expect![[r#"
+        group frontend of enterprise acme, user alice, model claude-sonnet-4-5
+
+        in dialect anthropic
+          the user's own keys
+            1. own/alice/claude (claude)
+          tier 1: accounts of priority 1, strategy weighted
+            1. a0 (claude, weight 3), first for 75 % of sessions
+            2. a1 (claude), first for 25 % of sessions
+            -  a2 (claude): is parked for rate_limit until 2026-11-21T09:01:00Z
+            -  off (claude): is disabled
+            -  opus (claude): does not serve claude-sonnet-4-5
+          tier 2: pools of priority 1, strategy priority
+            1. kimi-1 (kimi, pool shared, priority 2), sent as kimi-k2
+            -  full (claude, pool shared): is full: 1 in flight, 1 allowed
+            -  openai-1 (openai): does not speak anthropic
+          when none of these is left: model claude-opus-4-5 in its place
+          the user's own keys
+            1. own/alice/claude (claude)
+          tier 1: accounts of priority 1, strategy weighted
+            1. a0 (claude, weight 3), first for 60 % of sessions
+            2. a1 (claude), first for 20 % of sessions
+            3. opus (claude), first for 20 % of sessions
+            -  a2 (claude): is parked for rate_limit until 2026-11-21T09:01:00Z
+            -  off (claude): is disabled
+          tier 2: pools of priority 1, strategy priority
+            1. kimi-1 (kimi, pool shared, priority 2), sent as kimi-k2
+            -  full (claude, pool shared): is full: 1 in flight, 1 allowed
+            -  openai-1 (openai): does not speak anthropic
+          a request tries: own/alice/claude, a0, a1, kimi-1, opus with claude-opus-4-5
+    "#]].assert_eq(&explain(&snapshot, &question, now).unwrap());
+    let offline = Question { model: "gpt-5", dialect: None, live: false, ..question.clone() };
+    expect![[r#"
+        group frontend of enterprise acme, user alice, model gpt-5
+
+        in dialect anthropic
+          the user's own keys
+            -  own/alice/claude (claude): does not serve gpt-5
+          tier 1: accounts of priority 1, strategy weighted
+            -  a0 (claude, weight 3): does not serve gpt-5
+            -  a1 (claude): does not serve gpt-5
+            -  a2 (claude): does not serve gpt-5
+            -  off (claude): does not serve gpt-5
+            -  opus (claude): does not serve gpt-5
+          tier 2: pools of priority 1, strategy priority
+            1. kimi-1 (kimi, pool shared, priority 2)
+            -  full (claude, pool shared): does not serve gpt-5
+            -  openai-1 (openai): does not speak anthropic
+          a request tries: kimi-1
+
+        in dialect openai
+          the user's own keys
+            -  own/alice/claude (claude): does not serve gpt-5
+          tier 1: accounts of priority 1, strategy weighted
+            -  a0 (claude, weight 3): does not serve gpt-5
+            -  a1 (claude): does not serve gpt-5
+            -  a2 (claude): does not serve gpt-5
+            -  off (claude): does not serve gpt-5
+            -  opus (claude): does not serve gpt-5
+          tier 2: pools of priority 1, strategy priority
+            1. openai-1 (openai)
+            -  full (claude, pool shared): does not serve gpt-5
+            -  kimi-1 (kimi, pool shared, priority 2): does not speak openai
+          a request tries: openai-1
+
+        Parkings and what is in flight are known to the running gateway only and not counted here.
+    "#]].assert_eq(&explain(&snapshot, &offline, now).unwrap());
+    let nobody = Question { user: "bob", ..question };
+    expect![[r#"no user "bob""#]].assert_eq(&explain(&snapshot, &nobody, now).unwrap_err());
 }
 
 // ------------------------------------------------------------------ refusals

@@ -207,12 +207,18 @@ unit: usd
         our.yaml:1: : is empty; write models: [...]
     "#]],
     );
-    check_faults("models:\n  - {provider: a, model: b, model: c}\n", expect![[r#"
+    check_faults(
+        "models:\n  - {provider: a, model: b, model: c}\n",
+        expect![[r#"
         our.yaml:2: : is not YAML: duplicated key in mapping
-    "#]]);
-    check_faults("models: [\n", expect![[r#"
+    "#]],
+    );
+    check_faults(
+        "models: [\n",
+        expect![[r#"
         our.yaml:2: : is not YAML: while parsing a node, did not find expected node content
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

@@ -16,7 +16,7 @@ const OUTPUT: u64 = 1_000;
 pub(crate) fn of(wanted: &Wanted, account: &Account, sent: Option<&Arc<str>>, now: Now) -> Option<u64> {
     let entry = outside::entry(&wanted.book, account, sent?)?;
     let output = wanted.max_output.unwrap_or(OUTPUT);
-    Some(outside::estimate(&entry, wanted.input, output, account, now))
+    outside::estimate(&entry, wanted.input, output, account, now)
 }
 
 pub(crate) fn rank(nanodollars: Option<u64>) -> u64 {
