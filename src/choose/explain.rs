@@ -225,12 +225,15 @@ fn why_not(wanted: &Wanted, seat: &Seat<'_>, model: Option<&Arc<str>>, now: Now)
         });
     }
     let sent = serving::fits(wanted, seat, model)?;
-    if let Some(parked) = outside::parked(&account.live, sent.name(model).map(|name| &**name), now) {
-        let reason = parked.reason.map_or(String::new(), |reason| format!(" for {}", reason.name()));
-        let until = parked
-            .until
-            .map_or(" until the operator acts".into(), |until| format!(" until {}", when(until).trim_start_matches("at ")));
-        return Some(format!("is parked{reason}{until}"));
+    if let Some(parked) = outside::parked(&account.live, sent.name(model), now) {
+        let again = if parked.again < parked.until { format!(", to be tried {}", when(parked.again)) } else { String::new() };
+        let doubtful = if parked.transport { ", to be tried when no other is left" } else { "" };
+        let until = when(parked.until);
+        return Some(format!(
+            "is parked for {} until {}{again}{doubtful}",
+            parked.reason.name(),
+            until.trim_start_matches("at ")
+        ));
     }
     let limit = seat.limit().filter(|limit| account.live.in_flight() >= *limit)?;
     Some(format!("is full: {} in flight, {limit} allowed", account.live.in_flight()))

@@ -4,45 +4,23 @@ use std::sync::Arc;
 
 use crate::clock::Now;
 use crate::config::snapshot::Account;
-use crate::live::{AccountLive, Parking};
+use crate::live::AccountLive;
+use crate::parking;
+pub(super) use crate::parking::Parked;
+pub use crate::parking::Ticket;
 pub use crate::price::Entry;
 use crate::price::{self, Book, Mode, Scope};
-use crate::words::{Class, Terms, UnixMs, Usage, Verdict};
+use crate::words::{Class, Terms, Usage};
 
-/// Leave to use an account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ticket {
-    Normal,
-    HalfOpen,
+/// Leave to use the account now, for the model that is sent. May take the one half-open try of a long parking: ask only for an account that
+/// will be used.
+pub(super) fn may_use(live: &Arc<AccountLive>, model: Option<&Arc<str>>, now: Now) -> Result<Ticket, Parked> {
+    parking::may_use(live, model.map_or("", |model| model), now)
 }
 
-/// Why an account may not be used just now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Parked {
-    /// `None`: nobody knows, or not before the operator acts.
-    pub(super) until: Option<UnixMs>,
-    pub(super) reason: Option<Verdict>,
-    /// For 408, 5xx or transport: a group without another candidate tries all the same.
-    pub(super) transport: bool,
-}
-
-/// Leave to use the account now. May take the one half-open try of a long parking: ask only for an account that will be used.
-pub(super) fn may_use(live: &AccountLive, model: Option<&str>, now: Now) -> Result<Ticket, Parked> {
-    parked(live, model, now).map_or(Ok(Ticket::Normal), Err)
-}
-
-/// Whether the account is parked, for telling: takes no turn.
-pub(super) fn parked(live: &AccountLive, model: Option<&str>, now: Now) -> Option<Parked> {
-    if !live.parked.load(std::sync::atomic::Ordering::Acquire) {
-        return None;
-    }
-    let parkings = live.parkings.lock();
-    let over = |parking: &Parking| {
-        let reason = parking.reason;
-        let transport = matches!(reason, Some(Verdict::Server | Verdict::Connect));
-        parking.until.filter(|until| *until > now.wall).map(|until| Parked { until: Some(until), reason, transport })
-    };
-    over(&parkings.account).or_else(|| model.and_then(|model| parkings.models.get(model)).and_then(over))
+/// Whether the account is parked, for telling: takes no try.
+pub(super) fn parked(live: &AccountLive, model: Option<&Arc<str>>, now: Now) -> Option<Parked> {
+    parking::parked(live, model.map_or("", |model| model), now)
 }
 
 /// The book's entry for `model` at this account.

@@ -55,7 +55,7 @@ pub struct Ask<'a> {
 }
 
 /// An account that may serve the request.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Candidate {
     pub account: Arc<Account>,
     pub via: Via,
@@ -69,6 +69,7 @@ pub struct Candidate {
     pub limit: Option<u32>,
     /// The book's entry for the name sent.
     pub entry: Option<Arc<Entry>>,
+    /// Leave to send; dropped unsent, it gives a half-open try back.
     pub ticket: Ticket,
 }
 
@@ -227,9 +228,9 @@ impl Plan {
     fn candidate(&self, seat: &Seat<'_>, model: Option<&Arc<str>>, doubtful: Doubtful, now: Now) -> Option<Candidate> {
         let sent = serving::fits(&self.wanted, seat, model)?;
         let sent = sent.name(model);
-        let ticket = match outside::may_use(&seat.account.live, sent.map(|name| &**name), now) {
+        let ticket = match outside::may_use(&seat.account.live, sent, now) {
             Ok(ticket) => ticket,
-            Err(parked) if parked.transport && doubtful == Doubtful::Welcome => Ticket::Normal,
+            Err(parked) if parked.transport && doubtful == Doubtful::Welcome => Ticket::unasked(),
             Err(_) => return None,
         };
         Some(Candidate {

@@ -172,8 +172,8 @@ impl Left {
         self.seats += 1;
         let again = match parked {
             Some(parked) => {
-                self.rate_limited += usize::from(parked.reason == Some(Verdict::RateLimit));
-                parked.until
+                self.rate_limited += usize::from(parked.reason == Verdict::RateLimit);
+                Some(parked.again)
             }
             None if seat.is_full() => {
                 self.full += 1;
@@ -191,8 +191,7 @@ pub(super) fn nothing_left(wanted: &Wanted, now: Now) -> Refusal {
     for model in wanted.models() {
         for seat in tiers::all(&wanted.key) {
             let Some(sent) = serving::fits(wanted, &seat, model) else { continue };
-            let name = sent.name(model).map(|name| &**name);
-            left.note(&seat, outside::parked(&seat.account.live, name, now), now);
+            left.note(&seat, outside::parked(&seat.account.live, sent.name(model), now), now);
         }
     }
     let (code, state) = match &left {

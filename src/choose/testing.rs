@@ -1,6 +1,7 @@
 //! Snapshots for the tests of this room, made by hand: a service `claude` that speaks Anthropic and serves `claude-*`, accounts of
 //! it, a group over them and a key of alice's.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use globset::GlobBuilder;
 use super::{Ask, Plan, Reach};
 use crate::clock::{Chance, Now};
 use crate::config::snapshot::*;
+use crate::live::{Parking, Track};
 use crate::price::Book;
 use crate::words::{Dialect, Factor, Id, Nanodollars, Operation, Operations, UnixMs, Verdict};
 
@@ -203,10 +205,19 @@ pub(super) fn first(key: &Arc<Key>, session: Option<u64>, chance: &mut Chance, n
 
 /// Parks the whole account.
 pub(super) fn park(account: &Account, reason: Verdict, until: UnixMs) {
-    let mut parkings = account.live.parkings.lock();
-    parkings.account.until = Some(until);
-    parkings.account.reason = Some(reason);
-    account.live.parked.store(true, std::sync::atomic::Ordering::Release);
+    account.live.parkings.lock().account.tracks.push(track(reason, until));
+    account.live.parked.store(true, Ordering::Release);
+}
+
+/// Parks one model of the account.
+pub(super) fn park_model(account: &Account, model: &str, reason: Verdict, until: UnixMs) {
+    account.live.parkings.lock().models.entry(model.into()).or_default().tracks.push(track(reason, until));
+    account.live.parked.store(true, Ordering::Release);
+}
+
+fn track(reason: Verdict, until: UnixMs) -> Track {
+    let parking = Parking { until: Some(until), reason: Some(reason), ..Parking::default() };
+    Track { parking, ..Track::default() }
 }
 
 /// The account of this id in the key's binding.

@@ -284,29 +284,23 @@ fn fallback_key(models: Option<&[&str]>) -> Arc<Key> {
     })
 }
 
-fn park_model(account: &Account, model: &str, now: Now) {
-    let parking =
-        crate::live::Parking { until: Some(now.wall.plus_ms(5_000)), reason: Some(Verdict::Overloaded), ..Default::default() };
-    account.live.parkings.lock().models.insert(model.into(), parking);
-    account.live.parked.store(true, std::sync::atomic::Ordering::Release);
-}
-
 #[test]
 fn fallbacks_stand_in_when_no_account_has_the_model_left() {
     let key = fallback_key(None);
     let now = clock::now();
+    let until = now.wall.plus_ms(5_000);
     let sent = |key: &Arc<Key>| {
         let mut plan = plan(key, Some(1), &mut seeded());
         std::iter::from_fn(move || plan.next(now)).map(|c| c.model_sent.unwrap().to_string()).collect::<Vec<_>>()
     };
     assert_eq!(sent(&key), [MODEL, MODEL]);
-    park_model(find(&key, "a0"), MODEL, now);
+    park_model(find(&key, "a0"), MODEL, Verdict::Overloaded, until);
     assert_eq!(sent(&key), [MODEL, "claude-haiku-4-5"]);
-    park_model(find(&key, "a1"), MODEL, now);
+    park_model(find(&key, "a1"), MODEL, Verdict::Overloaded, until);
     assert_eq!(sent(&key), ["claude-haiku-4-5", "claude-haiku-4-5"]);
     let limited = fallback_key(Some(&[MODEL, "claude-3"]));
     for id in ["a0", "a1"] {
-        park_model(find(&limited, id), MODEL, now);
+        park_model(find(&limited, id), MODEL, Verdict::Overloaded, until);
     }
     assert_eq!(sent(&limited), ["claude-3", "claude-3"], "a fallback that the group does not allow is no fallback");
 }
@@ -429,7 +423,8 @@ fn explain_tells_tiers_reasons_and_order() {
             -  full (claude, pool shared): is full: 1 in flight, 1 allowed
             -  openai-1 (openai): does not speak anthropic
           a request tries: own/alice/claude, a0, a1, kimi-1, opus with claude-opus-4-5
-    "#]].assert_eq(&explain(&snapshot, &question, now).unwrap());
+    "#]]
+    .assert_eq(&explain(&snapshot, &question, now).unwrap());
     let offline = Question { model: "gpt-5", dialect: None, live: false, ..question.clone() };
     expect![[r#"
         group frontend of enterprise acme, user alice, model gpt-5
@@ -465,7 +460,8 @@ fn explain_tells_tiers_reasons_and_order() {
           a request tries: openai-1
 
         Parkings and what is in flight are known to the running gateway only and not counted here.
-    "#]].assert_eq(&explain(&snapshot, &offline, now).unwrap());
+    "#]]
+    .assert_eq(&explain(&snapshot, &offline, now).unwrap());
     let nobody = Question { user: "bob", ..question };
     expect![[r#"no user "bob""#]].assert_eq(&explain(&snapshot, &nobody, now).unwrap_err());
 }
@@ -638,14 +634,17 @@ fn state() -> impl Any<Value = State> {
     ]
 }
 
-fn tier_of_states() -> impl Any<Value = (Strategy, Vec<(u32, State)>)> {
+/// A tier: its strategy, and the weight and state of each account.
+type States = (Strategy, Vec<(u32, State)>);
+
+fn tier_of_states() -> impl Any<Value = States> {
     (prop::sample::select(Strategy::ALL.to_vec()), prop::collection::vec((1u32..5, state()), 0..6))
 }
 
 /// Tiers of accounts in these states; what is held keeps the full ones full.
-fn build(tiers: &[(Strategy, Vec<(u32, State)>)], now: Now) -> (Arc<Key>, Vec<crate::live::InFlight>) {
+fn build(tiers: &[States], now: Now) -> (Arc<Key>, Vec<crate::live::InFlight>) {
     let mut held = Vec::new();
-    let make = |(t, (strategy, states)): (usize, &(Strategy, Vec<(u32, State)>))| {
+    let make = |(t, (strategy, states)): (usize, &States)| {
         let members = states.iter().enumerate().map(|(n, (weight, state))| {
             let account = Account { enabled: *state != State::Off, max_concurrency: Some(1), ..account(&format!("t{t}n{n}")) };
             match state {
@@ -670,7 +669,7 @@ proptest! {
         let model = MODEL.into();
         let planned = Plan::new(ask(&key, Some(&model), session), &mut Chance::seeded(seed));
         let ids = |wanted: State| {
-            let of = move |(t, (_, states)): (usize, &(Strategy, Vec<(u32, State)>))| -> Vec<String> {
+            let of = move |(t, (_, states)): (usize, &States)| -> Vec<String> {
                 let at = states.iter().enumerate().filter(move |(_, (_, state))| *state == wanted);
                 at.map(|(n, _)| format!("t{t}n{n}")).collect()
             };
