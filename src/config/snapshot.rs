@@ -352,6 +352,8 @@ pub struct Group {
     /// Overrides the pools'.
     pub strategy: Option<Strategy>,
     pub sticky: bool,
+    /// Place in the fair queue.
+    pub priority_level: PriorityLevel,
     /// `None` = all.
     pub models: Option<Globs>,
     pub operations: Operations,
@@ -368,6 +370,14 @@ pub enum Mode {
     Dedicated,
     Shared,
     Hybrid,
+}
+
+/// A group's place in the fair queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PriorityLevel {
+    High,
+    Medium,
+    Low,
 }
 
 /// Accounts that stand equal until the strategy orders them: the dedicated ones of one priority, or the pools of one priority.
