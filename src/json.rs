@@ -502,9 +502,16 @@ mod tests {
 
     #[test]
     fn what_is_json() {
-        for text in
-            ["{}", " [ ] ", "[1,-0.5e+3,\"a\\\"b\\u00e9\",null,true,false]", "{\"a\":{\"b\":[{},[]]},\"c\":1}", "0", "\"\"", "-0", "1E5"]
-        {
+        for text in [
+            "{}",
+            " [ ] ",
+            "[1,-0.5e+3,\"a\\\"b\\u00e9\",null,true,false]",
+            "{\"a\":{\"b\":[{},[]]},\"c\":1}",
+            "0",
+            "\"\"",
+            "-0",
+            "1E5",
+        ] {
             check(text, None);
         }
     }
@@ -560,7 +567,8 @@ mod tests {
         leaf.prop_recursive(4, 40, 6, |inner| {
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
-                proptest::collection::btree_map(any::<String>(), inner, 0..6).prop_map(|m| serde_json::Value::Object(m.into_iter().collect())),
+                proptest::collection::btree_map(any::<String>(), inner, 0..6)
+                    .prop_map(|m| serde_json::Value::Object(m.into_iter().collect())),
             ]
         })
     }

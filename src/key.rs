@@ -99,7 +99,12 @@ fn places<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> impl Iterator<I
         .flat_map(|list| list.split(','))
         .filter_map(|item| item.trim().strip_prefix(WEBSOCKET_PREFIX))
         .map(|value| (Place::WebsocketProtocol, Cow::Borrowed(value)));
-    bearer.chain(plain(Place::XApiKey)).chain(plain(Place::XGoogApiKey)).chain(plain(Place::ApiKey)).chain(in_query).chain(websocket)
+    bearer
+        .chain(plain(Place::XApiKey))
+        .chain(plain(Place::XGoogApiKey))
+        .chain(plain(Place::ApiKey))
+        .chain(in_query)
+        .chain(websocket)
 }
 
 /// What follows `Bearer`, whatever its case.
@@ -121,7 +126,10 @@ pub fn identify(
         Found::Foreign(place) => {
             return Err(Refusal::new(
                 Code::UnknownKey,
-                format!("the key in {} is not one of this gateway: they start with {PREFIX}; ask who runs it for one", place.name()),
+                format!(
+                    "the key in {} is not one of this gateway: they start with {PREFIX}; ask who runs it for one",
+                    place.name()
+                ),
             ));
         }
         Found::None => {
@@ -329,7 +337,8 @@ mod tests {
 
     #[test]
     fn hashes_as_yaml_takes_them() {
-        expect_test::expect!["sha256:d8a03c8e2e701d4dd53721fe61bc911b29540c3ff2d44a1df783cb2a5963ff91"].assert_eq(&hash_text(KEY));
+        expect_test::expect!["sha256:d8a03c8e2e701d4dd53721fe61bc911b29540c3ff2d44a1df783cb2a5963ff91"]
+            .assert_eq(&hash_text(KEY));
     }
 
     /// A snapshot's key that may be used, altered by `change`; refused with this code, or not.
