@@ -111,6 +111,11 @@ impl<'a> Scanner<'a> {
         Ok(Value { text: self.text, from, to: self.at })
     }
 
+    /// The value that was passed since `from`, where its first byte stands.
+    pub fn since(&self, from: usize) -> Value<'a> {
+        Value { text: self.text, from, to: self.at }
+    }
+
     /// Nothing but white space may follow.
     pub fn end(&mut self) -> Result<(), Fault> {
         match self.peek() {
