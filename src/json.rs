@@ -9,8 +9,6 @@
 use std::borrow::Cow;
 use std::ops::{ControlFlow, Range};
 
-use memchr::memchr2;
-
 /// Levels of nesting; deeper texts are refused. Tool schemas of real clients stay below 40.
 pub const DEPTH_MAX: usize = 256;
 
@@ -21,13 +19,24 @@ pub struct Fault {
     pub what: &'static str,
 }
 
-/// What is told of a text while it is walked: names of members and strings, raw as they stand between their quotes.
+/// What is told of a text while it is walked.
 pub trait Sink {
-    fn name(&mut self, _raw: &[u8]) {}
+    fn name(&mut self, _name: Raw) {}
     /// `Break` ends the walk where it stands.
-    fn string(&mut self, _raw: &[u8]) -> ControlFlow<()> {
+    fn string(&mut self, _string: Raw) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
+}
+
+/// A string as it stands between its quotes, and what the walk saw in it on the way.
+#[derive(Clone, Copy, Debug)]
+pub struct Raw<'a> {
+    pub bytes: &'a [u8],
+    /// Some byte is beyond ASCII.
+    pub beyond_ascii: bool,
+    pub escapes: bool,
+    /// Some escape is a `\u`.
+    pub unicode_escapes: bool,
 }
 
 /// Wants to know nothing.
@@ -78,7 +87,7 @@ impl<'a> Scanner<'a> {
         if !self.goes_on(b'}', first)? {
             return Ok(None);
         }
-        self.name().map(|range| Some(Name(&self.text[range])))
+        self.name().map(|name| Some(Name(name.bytes)))
     }
 
     /// Whether another element follows in this array.
@@ -142,8 +151,7 @@ impl<'a> Scanner<'a> {
                         let bit = 1 << (depth % 64);
                         if open == b'{' {
                             objects[depth / 64] |= bit;
-                            let name = self.name()?;
-                            sink.name(&self.text[name]);
+                            sink.name(self.name()?);
                         } else {
                             objects[depth / 64] &= !bit;
                         }
@@ -152,8 +160,7 @@ impl<'a> Scanner<'a> {
                     }
                 }
                 Some(b'"') => {
-                    let inner = self.string()?;
-                    if sink.string(&self.text[inner]).is_break() {
+                    if sink.string(self.string()?).is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
                 }
@@ -173,8 +180,7 @@ impl<'a> Scanner<'a> {
                     Some(b',') => {
                         self.at += 1;
                         if in_object {
-                            let name = self.name()?;
-                            sink.name(&self.text[name]);
+                            sink.name(self.name()?);
                         }
                         break;
                     }
@@ -187,8 +193,9 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A member's name and its colon; gives the name's place between its quotes.
-    fn name(&mut self) -> Result<Range<usize>, Fault> {
+    /// A member's name and its colon.
+    #[inline]
+    fn name(&mut self) -> Result<Raw<'a>, Fault> {
         if self.peek() != Some(b'"') {
             return self.fault("a member's name is expected");
         }
@@ -200,29 +207,36 @@ impl<'a> Scanner<'a> {
         Ok(name)
     }
 
-    /// From an opening quote to behind the closing one; gives the place between them.
-    fn string(&mut self) -> Result<Range<usize>, Fault> {
+    /// From an opening quote to behind the closing one.
+    #[inline]
+    fn string(&mut self) -> Result<Raw<'a>, Fault> {
         let start = self.at + 1;
-        let mut from = start;
+        let mut raw = Raw { bytes: b"", beyond_ascii: false, escapes: false, unicode_escapes: false };
+        let mut high = 0;
+        let mut at = start;
         loop {
-            let rest = self.text.get(from..).unwrap_or_default();
-            let Some(found) = memchr2(b'"', b'\\', rest) else {
-                return self.fault("a string does not end");
-            };
-            let here = from + found;
-            if self.text[here] == b'"' {
-                if has_control(&self.text[start..here]) {
-                    return self.fault("a string holds a raw control character");
+            at = plain_end(self.text, at, &mut high);
+            match self.text.get(at) {
+                Some(b'"') => {
+                    raw.bytes = &self.text[start..at];
+                    raw.beyond_ascii = high & 0x8080_8080_8080_8080 != 0;
+                    self.at = at + 1;
+                    return Ok(raw);
                 }
-                self.at = here + 1;
-                return Ok(start..here);
+                Some(b'\\') => {
+                    raw.escapes = true;
+                    at += match self.text.get(at + 1) {
+                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
+                        Some(b'u') if hex4(self.text, at + 2).is_some() => {
+                            raw.unicode_escapes = true;
+                            6
+                        }
+                        _ => return self.fault("a string holds an unknown escape"),
+                    };
+                }
+                Some(_) => return self.fault("a string holds a raw control character"),
+                None => return self.fault("a string does not end"),
             }
-            from = here
-                + match self.text.get(here + 1) {
-                    Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
-                    Some(b'u') if hex4(self.text, here + 2).is_some() => 6,
-                    _ => return self.fault("a string holds an unknown escape"),
-                };
         }
     }
 
@@ -274,12 +288,64 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Whether a raw control character (below U+0020) is among `text`. In blocks, so that the compiler makes vectors of it.
-fn has_control(text: &[u8]) -> bool {
-    let any = |block: &[u8]| block.iter().fold(false, |any, byte| any | (*byte < 0x20));
-    let blocks = text.chunks_exact(64);
-    let rest = any(blocks.remainder());
-    rest | blocks.fold(false, |found, block| found | any(block))
+/// Where the next quote, backslash or control character (below U+0020) stands, or the end of the text. The bytes passed are
+/// gathered into `high`, whose top bits tell whether any is beyond ASCII.
+///
+/// Most strings are short: eight bytes at a time, by the arithmetic on words that finds a byte equal to (or less than) a given one,
+/// exact for the lowest such byte. What is longer than 64 bytes goes by blocks that the compiler makes vectors of.
+#[inline]
+fn plain_end(text: &[u8], from: usize, high: &mut u64) -> usize {
+    let mut at = from;
+    let mut words = 0;
+    while let Some(word) = text.get(at..at + 8) {
+        let word = u64::from_le_bytes([word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7]]);
+        let stops = stops(word);
+        if stops != 0 {
+            let plain = (stops.trailing_zeros() / 8) as usize;
+            *high |= word & ((1 << (8 * plain)) - 1);
+            return at + plain;
+        }
+        *high |= word;
+        at += 8;
+        words += 1;
+        if words == 8 {
+            at = plain_blocks(text, at, high);
+        }
+    }
+    while let Some(byte) = text.get(at).filter(|byte| !is_stop(**byte)) {
+        *high |= u64::from(*byte);
+        at += 1;
+    }
+    at
+}
+
+/// The top bit of each byte that is a quote, a backslash or a control character; what lies above the lowest may be wrong.
+#[inline]
+fn stops(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let zero_bytes = |word: u64| word.wrapping_sub(ONES) & !word;
+    let quotes = zero_bytes(word ^ (ONES * b'"' as u64));
+    let backslashes = zero_bytes(word ^ (ONES * b'\\' as u64));
+    let controls = word.wrapping_sub(ONES * 0x20) & !word;
+    (quotes | backslashes | controls) & (ONES * 0x80)
+}
+
+fn is_stop(byte: u8) -> bool {
+    byte == b'"' || byte == b'\\' || byte < 0x20
+}
+
+/// Passes whole blocks in which nothing stops.
+fn plain_blocks(text: &[u8], from: usize, high: &mut u64) -> usize {
+    let mut at = from;
+    for block in text.get(from..).unwrap_or_default().chunks_exact(64) {
+        let (stop, all) = block.iter().fold((false, 0), |(stop, all), byte| (stop | is_stop(*byte), all | *byte));
+        if stop {
+            break;
+        }
+        *high |= u64::from(all);
+        at += 64;
+    }
+    at
 }
 
 fn hex4(text: &[u8], at: usize) -> Option<u32> {

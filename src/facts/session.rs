@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use http::HeaderMap;
 
 use super::Said;
-use crate::json::{Sink, Value};
+use crate::json::{Raw, Sink, Value};
 
 /// Headers that name a session, in the order in which they count: Claude Code, Codex, opencode.
 const HEADERS: [&str; 7] = [
@@ -71,12 +71,13 @@ struct Texts<'h> {
 }
 
 impl Sink for Texts<'_> {
-    fn name(&mut self, raw: &[u8]) {
+    fn name(&mut self, name: Raw) {
         self.passed_over =
-            matches!(raw, b"type" | b"role" | b"id" | b"status" | b"ttl" | b"detail" | b"scope" | b"name" | b"phase");
+            matches!(name.bytes, b"type" | b"role" | b"id" | b"status" | b"ttl" | b"detail" | b"scope" | b"name" | b"phase");
     }
 
-    fn string(&mut self, raw: &[u8]) -> ControlFlow<()> {
+    fn string(&mut self, string: Raw) -> ControlFlow<()> {
+        let raw = string.bytes;
         if self.passed_over {
             return ControlFlow::Continue(());
         }

@@ -467,7 +467,10 @@ fn check_recorded(file: &str, request: &Json) -> bool {
         }
     };
     let found = crate::key::find(&headers, query);
-    assert!(matches!(found, crate::key::Found::Key(..)) || file.contains("chatgpt-login"), "{file}: no key");
+    assert!(
+        matches!(found, crate::key::Found::Key(..)) || file.contains("chatgpt-login") || file.contains("oauth-token"),
+        "{file}: no key"
+    );
     let body = if request["body"].is_null() { String::new() } else { request["body"].to_string() };
     let facts = read(&route, &headers, &Bytes::from(body)).unwrap_or_else(|refusal| panic!("{file} {full}: {}", refusal.message));
     if route.kind.body_names_model() && route.model.is_none() {

@@ -2,9 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use memchr::{memchr, memchr_iter};
+use memchr::memchr;
 
-use crate::json::Sink;
+use crate::json::{Raw, Sink};
 
 /// Bytes of text by script. Rough on purpose: it feeds an estimate of tokens and must not slow the walk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,14 +38,26 @@ impl TextBytes {
     }
 
     /// Counts a string as JSON has it; `\uXXXX` counts as what it stands for.
-    fn count_escaped(&mut self, raw: &[u8]) {
-        self.count(raw);
-        if memchr(b'\\', raw).is_none() {
-            return;
+    #[inline]
+    fn count_raw(&mut self, raw: Raw) {
+        let length = raw.bytes.len() as u64;
+        if !raw.beyond_ascii && raw.bytes.len() < BLOB_MIN {
+            self.ascii += length;
+        } else {
+            self.count(raw.bytes);
         }
-        for at in memchr_iter(b'\\', raw) {
+        if raw.unicode_escapes {
+            self.count_escapes(raw.bytes);
+        }
+    }
+
+    /// Counts `\u` escapes, which were counted as ASCII, anew.
+    fn count_escapes(&mut self, raw: &[u8]) {
+        let mut at = 0;
+        while let Some(found) = memchr(b'\\', &raw[at..]) {
+            at += found + 2;
             // The digit tells: U+3000 to U+DFFF are CJK (and surrogates), U+1000 to U+2FFF others, below mostly Latin.
-            let (cjk, other) = match (raw.get(at + 1), raw.get(at + 2)) {
+            let (cjk, other) = match (raw.get(at - 1), raw.get(at)) {
                 (Some(b'u'), Some(b'3'..=b'9' | b'a'..=b'd' | b'A'..=b'D')) => (3, 0),
                 (Some(b'u'), Some(_)) => (0, 2),
                 _ => continue,
@@ -80,20 +92,22 @@ pub(super) struct Tally {
 
 impl Sink for Tally {
     #[inline]
-    fn name(&mut self, raw: &[u8]) {
-        self.references |= match raw.len() {
-            7 => raw == b"file_id" || raw == b"fileUri",
-            8 => raw == b"file_ids" || raw == b"file_uri",
-            9 => raw == b"container",
-            16 => raw == b"vector_store_ids",
-            19 => raw == b"search_context_size",
-            _ => false,
-        } || memchr(b'\\', raw).is_some();
+    fn name(&mut self, name: Raw) {
+        let raw = name.bytes;
+        self.references |= name.escapes
+            || match raw.len() {
+                7 => raw == b"file_id" || raw == b"fileUri",
+                8 => raw == b"file_ids" || raw == b"file_uri",
+                9 => raw == b"container",
+                16 => raw == b"vector_store_ids",
+                19 => raw == b"search_context_size",
+                _ => false,
+            };
     }
 
     #[inline]
-    fn string(&mut self, raw: &[u8]) -> ControlFlow<()> {
-        self.bytes.count_escaped(raw);
+    fn string(&mut self, string: Raw) -> ControlFlow<()> {
+        self.bytes.count_raw(string);
         ControlFlow::Continue(())
     }
 }
@@ -101,11 +115,14 @@ impl Sink for Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::Scanner;
 
     #[track_caller]
     fn check(raw: &str, ascii: u64, cjk: u64, other: u64, blob: u64) {
-        let mut bytes = TextBytes::default();
-        bytes.count_escaped(raw.as_bytes());
+        let mut tally = Tally::default();
+        let text = format!("[\"{raw}\"]");
+        Scanner::new(text.as_bytes()).value(&mut tally).unwrap();
+        let bytes = tally.bytes;
         assert_eq!(bytes, TextBytes { ascii, cjk, other, blob }, "{raw}");
     }
 
@@ -115,7 +132,7 @@ mod tests {
         check("你好, ok", 4, 6, 0, 0);
         check("Привет", 0, 0, 12, 0);
         check("안녕", 0, 6, 0, 0);
-        check("\\n\\u4f60\\u00e9", 2, 3, 2, 0);
+        check("\\n\\u4f60\\u00e9\\\\u4f60", 9, 3, 2, 0);
         check(&"Some words. ".repeat(100), 1200, 0, 0, 0);
         check(&"你好".repeat(1000), 0, 6000, 0, 0);
         check(&"iVBORw0KGgo".repeat(200), 0, 0, 0, 2200);
