@@ -42,7 +42,7 @@ pub async fn watch(rooms: Arc<Rooms>) {
         }
         let snapshot = rooms.config.current();
         for account in snapshot.accounts.values().filter(|account| account.enabled) {
-            if parking::may_recover_by_check(&account.live, clock::now()) {
+            if parking::list(&account.live, clock::now()).iter().any(|(_, parking)| parking::proved_by_check(parking)) {
                 check(&rooms, &connector, account).await;
             }
         }
@@ -99,7 +99,9 @@ async fn ask(rooms: &Rooms, connector: &Connector, account: &Account) -> Result<
     session.read_response_header().await.map_err(text)?;
     let status = session.response_header().map_or(0, |header| header.status.as_u16());
     while session.read_response_body().await.map_err(text)?.is_some() {}
-    session.respect_keepalive();
+    if let pingora::protocols::http::client::HttpSession::H1(session) = &mut session {
+        session.respect_keepalive();
+    }
     connector.release_http_session(session, &*peer, peer.options.idle_timeout).await;
     Ok(status)
 }

@@ -658,7 +658,7 @@ pub fn recovered_by_check(live: &AccountLive, now: Now) -> Vec<Change> {
 }
 
 /// Whether a model list that came says that this is over.
-fn proved_by_check(parking: &Parking) -> bool {
+pub fn proved_by_check(parking: &Parking) -> bool {
     match parking.reason {
         Some(Verdict::Credential) => !parking.ban,
         Some(Verdict::RateLimit) => !parking.named,

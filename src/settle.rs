@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::snapshot::{Account, Group, Key, PriceBy};
-use crate::price::{self, Book, Cost, Entry};
+use crate::price::{self, Ask, Book, Cost, Entry, Scope};
 use crate::words::{
-    Basis, Dialect, Id, Metered, Nanodollars, Operation, Outcome, Terms, UnixMs, Usage, Verdict, Via,
+    Basis, Dialect, Id, Metered, Nanodollars, Operation, Outcome, UnixMs, Usage, Verdict, Via,
 };
 
 /// Everything that is told of one request: the access log's line, and what the metrics count.
@@ -94,6 +94,8 @@ pub struct Pricing<'a> {
     pub group: &'a Group,
     pub via: Via,
     pub model_sent: &'a str,
+    /// The book's entry for it, where it is known already.
+    pub entry: Option<&'a Arc<Entry>>,
     /// Whether usage of this operation is charged at all.
     pub metered: bool,
     /// Whether a provider accepted the request: then the enterprise's fixed cost counts.
@@ -104,19 +106,18 @@ pub struct Pricing<'a> {
 /// Prices what a meter found.
 pub fn bill(found: &Metered, pricing: &Pricing<'_>) -> Bill {
     let account = pricing.account;
-    let scope = price::Scope { account: account.id.as_str(), service: account.service.id.as_str(), provider: account.service.prices.as_str() };
-    let answered = found.model.as_deref().filter(|_| account.price_by == PriceBy::Answered);
-    let entry = answered
-        .and_then(|model| pricing.book.find(scope, model))
-        .or_else(|| pricing.book.find(scope, pricing.model_sent));
-    let used = found.basis != Basis::None && !found.usage.is_empty();
-    let (cost, priced) = match (&entry, used) {
-        (_, false) => (Cost::default(), None),
-        (None, true) => (Cost::default(), Some(false)),
-        (Some(entry), true) => {
-            (price::cost_of(pricing.book, scope, entry, found, account.price_factor, pricing.now), Some(true))
-        }
+    let scope = Scope { account: account.id.as_str(), service: account.service.id.as_str(), provider: account.service.prices.as_str() };
+    let ask = Ask {
+        scope,
+        sent: pricing.model_sent,
+        entry: pricing.entry,
+        by_answer: account.price_by == PriceBy::Answered,
+        price_factor: account.price_factor,
+        now: pricing.now,
     };
+    let found_price = price::price_all(pricing.book, &ask, found);
+    let used = found.basis != Basis::None && !found.usage.is_empty();
+    let (cost, priced) = if used { (found_price.cost, Some(found_price.priced)) } else { (Cost::default(), None) };
     let enterprise = &pricing.group.enterprise;
     let fixed = if pricing.accepted && pricing.metered { enterprise.fixed_cost } else { Nanodollars(0) };
     let charged = match pricing.via {
@@ -131,12 +132,8 @@ pub fn bill(found: &Metered, pricing: &Pricing<'_>) -> Bill {
         priced,
         provider_cost: found.provider_cost,
         price_version: priced.map(|_| Arc::clone(pricing.book.version())),
-        entry: entry.map(|entry: Arc<Entry>| Arc::clone(entry.id())),
+        entry: found_price.entry.map(|entry| Arc::clone(&entry.id)),
         implausible: found.implausible,
     }
 }
 
-/// Terms without anything said: for prices asked before an answer came.
-pub fn plain_terms() -> Terms {
-    Terms::default()
-}

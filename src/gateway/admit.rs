@@ -9,6 +9,7 @@ use http::HeaderMap;
 use pingora::protocols::http::server::Session as HttpSession;
 
 use super::body::{self, Bounds, Share, Unread};
+use super::local;
 use super::rooms::Rooms;
 use super::trial::Trial;
 use crate::choose::{self, Ask, Plan, Reach};
@@ -81,7 +82,7 @@ pub(crate) async fn admit(
         operation: route.operation,
         model: facts.model.as_ref(),
         session: facts.session,
-        input: facts.input_tokens(),
+        input: local::input_tokens(&facts),
         max_output: facts.max_output,
         wish_service: wishes.service.as_deref(),
         wish_strategy: wishes.strategy,
@@ -211,8 +212,11 @@ fn reach(rooms: &Rooms, key: &Arc<Key>, route: &Route, facts: &Facts, now: Now) 
     let listed = matches!(route.kind, Kind::FileList | Kind::BatchList);
     let kept = route.operation == Operation::Files || route.operation == Operation::Batches || route.operation == Operation::Responses;
     let named = route.object.as_deref().filter(|_| kept);
-    let ids: Vec<&str> = named.into_iter().chain(facts.previous.iter().map(String::as_str)).collect();
-    rooms.pins.reach(key, &ids, listed, now)
+    if listed {
+        return Ok(Reach::Sole);
+    }
+    let ids = named.into_iter().chain(facts.previous.iter().map(String::as_str));
+    rooms.pins.reach(ids, key, now.wall)
 }
 
 /// All accounts are full and nothing is known of when one will not be.

@@ -80,6 +80,8 @@ enum Stage {
 struct Flight {
     shared: Arc<Shared>,
     book: Arc<Book>,
+    /// As the client sent it (decoded): edited anew for each account.
+    body: Bytes,
     _entry: Entry,
     _share: Share,
     meter: Option<Meter>,
@@ -143,7 +145,7 @@ impl Gateway {
 
     /// Steps 1 to 4. `true`: the request has been answered here.
     async fn receive(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
-        let snapshot = self.rooms.config.current();
+        let snapshot = self.rooms.config.snapshot();
         let now = context.arrived;
         let peer = session.client_addr().and_then(|a| a.as_inet()).map_or(IpAddr::from([0, 0, 0, 0]), |a| a.ip());
         let header = session.req_header();
@@ -194,10 +196,11 @@ impl Gateway {
         };
         let entry = self.rooms.registry.enter(registered);
         let limits = trial.limits();
-        let shared = Arc::new(Shared::new(body, trial, limits, Arc::clone(&entry.running)));
+        let shared = Arc::new(Shared::new(body.clone(), trial, limits, Arc::clone(&entry.running)));
         let mut flight = Box::new(Flight {
             shared: Arc::clone(&shared),
             book: Arc::clone(&snapshot.prices),
+            body,
             _entry: entry,
             _share: share,
             meter: None,
@@ -343,13 +346,11 @@ impl ProxyHttp for Gateway {
                 }
             }
             let body = {
-                let mut trial = flight.shared.trial.lock();
+                let trial = flight.shared.trial.lock();
                 let force = local::forces_usage(&trial);
-                let changed = trial.candidate.model_sent.clone().filter(|sent| Some(sent) != trial.facts.model.as_ref());
-                let original = flight.shared.body.lock().clone();
-                let edited = trial.edited(&original, changed.as_deref(), force);
+                let changed = trial.candidate.model_sent.as_deref().filter(|sent| Some(*sent) != trial.facts.model.as_deref());
                 flight.strip = (force && !trial.facts.usage_asked()).then(Strip::new);
-                edited
+                trial.facts.edited(&flight.body, changed, force)
             };
             *flight.shared.body.lock() = body;
             let (address, limits) = {
@@ -391,6 +392,7 @@ impl ProxyHttp for Gateway {
         };
         headers::outgoing(request, &out)?;
         trial.open.sent = Some(clock::steady());
+        trial.candidate.ticket.sent();
         Ok(())
     }
 
@@ -464,14 +466,12 @@ impl ProxyHttp for Gateway {
 
     fn error_while_proxy(
         &self,
-        peer: &HttpPeer,
+        _peer: &HttpPeer,
         _session: &mut Session,
-        error: Box<Error>,
+        mut error: Box<Error>,
         context: &mut Context,
         reused: bool,
     ) -> Box<Error> {
-        let _ = peer;
-        let mut error = error;
         // Before `retry()` is asked, this must be decided: it panics else (pingora.md 2.5).
         let stale = match error.retry {
             RetryType::ReusedOnly => reused,
@@ -636,7 +636,7 @@ impl Gateway {
         record.bill = flight.bill(&found, accepted && !by_us);
         let mut trial = flight.shared.trial.lock();
         trial.close();
-        trial.note_deferred();
+        trial.notes_end(false);
         record.attempts = std::mem::take(&mut trial.attempts);
         record.account = Some(Arc::clone(&trial.candidate.account));
         record.via = Some(trial.candidate.via);
@@ -666,7 +666,7 @@ impl Gateway {
             self.rooms.metrics.refused(code, trial.key.group.id.as_str());
         }
         if let Some(id) = &found.object_id {
-            self.rooms.pins.remember(id, &trial.key, &trial.candidate.account, trial.arrived);
+            self.rooms.pins.note(id, &trial.candidate.account.id, &trial.key, trial.arrived.wall);
         }
         let times = &mut record.times;
         times.total = now.saturating_duration_since(trial.arrived.steady);
@@ -679,5 +679,3 @@ impl Gateway {
         record.response_bytes = flight.sent;
     }
 }
-
-const _: fn(OnDisconnect, Verdict, Dialect, Code, Again) = |_, _, _, _, _| {};

@@ -30,14 +30,19 @@ pub struct Rooms {
 impl Rooms {
     /// Says in log and metrics that an account, or a model of it, was parked or is well again.
     pub fn parking_changed(&self, account: &Id, change: &Change) {
-        let model = change.model.as_deref().map(|model| format!(" for model {model}")).unwrap_or_default();
-        let reason = change.reason.name();
-        if change.parked {
-            let until = change.until.and_then(|until| jiff::Timestamp::from_millisecond(until.0).ok());
-            let until = until.map_or_else(|| "an operator unparks it".to_owned(), |until| format!("{until:.0}"));
-            tracing::warn!("account {account} is parked{model} ({reason}) until {until}");
-        } else {
-            tracing::info!("account {account} is well again{model} (it was parked for {reason})");
+        let of = |model: &Option<Arc<str>>| model.as_deref().map(|model| format!(" for {model}")).unwrap_or_default();
+        match change {
+            Change::Parked { model, reason, until, error, ban } => {
+                let until = match jiff::Timestamp::from_millisecond(until.0) {
+                    Ok(until) if !ban => format!("until {until:.0}"),
+                    Ok(_) | Err(_) => "until it is unparked".to_owned(),
+                };
+                let error = error.as_deref().map(|error| format!(", {error}")).unwrap_or_default();
+                tracing::warn!("account {account} is parked{} ({}{error}) {until}", of(model), reason.name());
+            }
+            Change::Recovered { model, reason, by } => {
+                tracing::info!("account {account} is free again{} (it was parked for {}; by {})", of(model), reason.name(), by.name());
+            }
         }
     }
 

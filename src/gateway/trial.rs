@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use pingora::http::ResponseHeader;
 
+use super::local;
 use super::rooms::Rooms;
 use super::shared::Limits;
 use crate::choose::{self, Candidate, Plan};
@@ -20,8 +21,7 @@ use crate::clock::{self, Now};
 use crate::config::snapshot::{Failover, Key, OnDisconnect, Timeouts};
 use crate::dialect::{self, FirstEvent};
 use crate::facts::Facts;
-use crate::live::AccountLive;
-use crate::parking::{self, Change};
+use crate::parking::{self, Attempt, Change, Notes};
 use crate::quota::Lease;
 use crate::route::Route;
 use crate::settle;
@@ -114,8 +114,8 @@ pub(crate) struct Trial {
     pub upstream: Option<Duration>,
     /// The last answer that may be shown, with its status.
     kept: Option<Box<Answered>>,
-    /// 5xx that were not noted yet: it may be the request.
-    deferred: Vec<(Arc<AccountLive>, crate::words::Id, Judgement, Arc<str>)>,
+    /// What the failed attempts noted: knows when it was the request.
+    notes: Notes,
     /// The provider's error type of the last judged answer, for the log.
     pub error: Option<String>,
     /// The refusal that went to the client, if one did.
@@ -152,7 +152,7 @@ impl Trial {
             attempts: Vec::new(),
             upstream: None,
             kept: None,
-            deferred: Vec::new(),
+            notes: Notes::default(),
             error: None,
             refused: None,
             accepted: false,
@@ -217,14 +217,21 @@ impl Trial {
         }
         self.open.verdict = Some(Verdict::Accept);
         let (live, model) = (Arc::clone(&self.candidate.account.live), self.model());
-        let moment = clock::now();
-        for change in parking::success(&live, &model, moment) {
-            self.tell(&self.candidate.account.id, &change);
+        let (moment, sent) = (clock::now(), self.open.sent.unwrap_or(self.open.began));
+        let sent_ms = i64::try_from(moment.steady.saturating_duration_since(sent).as_millis()).unwrap_or(i64::MAX);
+        if self.proves_capacity() {
+            for change in parking::success(&live, &model, moment.wall.plus_ms(-sent_ms), moment) {
+                self.tell(&self.candidate.account.id, &change);
+            }
+            let first_byte = now.saturating_duration_since(sent).as_secs_f64() * 1e3;
+            choose::note_first_byte(&live, &model, first_byte, moment);
         }
-        if let Some(sent) = self.open.sent {
-            choose::note_first_byte(&live, &model, now.saturating_duration_since(sent), moment);
-        }
-        self.note_deferred();
+        self.notes_end(true);
+    }
+
+    /// Whether an accepted request of this operation says that the account has credit and capacity: counting and reading do not.
+    fn proves_capacity(&self) -> bool {
+        local::is_metered(self.route.operation)
     }
 
     /// Judges a held answer.
@@ -297,11 +304,11 @@ impl Trial {
         self.open.status = Some(status);
         if judgement.verdict.passes_on() {
             self.open.verdict = Some(judgement.verdict);
-            self.note_deferred();
+            self.notes_end(false);
             return plain.map_or(Next::Pass, Next::Answer);
         }
         let redirect = passing.is_some_and(|header| header.status.as_u16() < 400 && header.status.as_u16() >= 300);
-        let may_show = verdict::may_be_shown(&judgement, status) && !redirect;
+        let may_show = judgement.passable(status) && !redirect;
         let passes_whole = may_show && plain.is_none() && passing.is_some();
         if may_show {
             let kept = plain.or_else(|| passing.and_then(|header| keep(header, body)));
@@ -337,7 +344,7 @@ impl Trial {
             account: self.candidate.account.id.clone(),
             status: None,
             verdict: Verdict::Reused,
-            ms: ms(self.open.began.elapsed()),
+            ms: ms(clock::steady().saturating_duration_since(self.open.began)),
             bill: None,
         });
         let addresses = std::mem::take(&mut self.open.addresses);
@@ -354,12 +361,7 @@ impl Trial {
     /// Notes the failure, closes the attempt and reserves the next candidate.
     fn next(&mut self, judgement: &Judgement, now: Now) -> bool {
         self.open.verdict = Some(judgement.verdict);
-        if judgement.verdict == Verdict::Server {
-            let account = &self.candidate.account;
-            self.deferred.push((Arc::clone(&account.live), account.id.clone(), judgement.clone(), self.model()));
-        } else {
-            self.note(judgement, now);
-        }
+        self.note(judgement, now);
         let tried = self.attempts.iter().filter(|a| a.verdict != Verdict::Reused).count() + 1;
         let late = now.steady.saturating_duration_since(self.arrived.steady) >= self.failover.deadline;
         if late || tried >= self.failover.max_attempts as usize {
@@ -379,7 +381,7 @@ impl Trial {
             account: self.candidate.account.id.clone(),
             status: open.status,
             verdict,
-            ms: ms(open.began.elapsed()),
+            ms: ms(clock::steady().saturating_duration_since(open.began)),
             bill: open.bill,
         });
     }
@@ -391,15 +393,13 @@ impl Trial {
         }
     }
 
-    fn note(&self, judgement: &Judgement, now: Now) {
-        let account = &self.candidate.account;
-        self.note_at(&account.live, &account.id, judgement, &self.model(), now);
-    }
-
-    fn note_at(&self, live: &AccountLive, id: &crate::words::Id, judgement: &Judgement, model: &str, now: Now) {
+    fn note(&mut self, judgement: &Judgement, now: Now) {
+        let (account, model) = (Arc::clone(&self.candidate.account), self.model());
         let caller = u64::from_be_bytes(self.key.hash[..8].try_into().unwrap_or_default());
-        if let Some(change) = parking::note(live, judgement, model, caller, now, &mut clock::chance()) {
-            self.tell(id, &change);
+        let status = self.open.status.unwrap_or(0);
+        let attempt = Attempt { account: &account.id, live: &account.live, judgement, status, model: &model, caller };
+        if let Some(change) = self.notes.failed(attempt, now, &mut clock::chance()) {
+            self.tell(&account.id, &change);
         }
     }
 
@@ -407,21 +407,10 @@ impl Trial {
         self.rooms.parking_changed(account, change);
     }
 
-    /// Notes the 5xx of this request, unless all its attempts (two or more) ended in the same one: then it may be the request.
-    pub(crate) fn note_deferred(&mut self) {
-        let deferred = std::mem::take(&mut self.deferred);
-        let all = self.attempts.len() + usize::from(self.open.verdict.is_some());
-        let alike = deferred.len() >= 2
-            && deferred.len() == all
-            && self.attempts.windows(2).all(|pair| pair[0].status == pair[1].status)
-            && self.attempts.first().is_none_or(|first| first.status == self.open.status || self.open.verdict.is_none())
-            && deferred.windows(2).all(|pair| pair[0].2.error == pair[1].2.error);
-        if alike {
-            return;
-        }
-        let now = clock::now();
-        for (live, id, judgement, model) in deferred {
-            self.note_at(&live, &id, &judgement, &model, now);
+    /// No further attempt follows: where all of them ended in the same 5xx, it may have been the request.
+    pub(crate) fn notes_end(&mut self, served: bool) {
+        for (account, change) in std::mem::take(&mut self.notes).end(served, clock::now()) {
+            self.tell(&account, &change);
         }
     }
 

@@ -84,7 +84,7 @@ fn answer(question: &str, rooms: &Rooms) -> String {
         (Some("accounts"), None) => admin::accounts_json(&snapshot),
         (Some("unpark"), Some(id)) => {
             let Some(account) = snapshot.accounts.get(id) else { return format!("error: no account {id:?}\n") };
-            let changes = parking::unpark(&account.live, clock::now());
+            let changes = parking::unpark(&account.live);
             for change in &changes {
                 rooms.parking_changed(&account.id, change);
             }

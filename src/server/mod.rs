@@ -85,7 +85,7 @@ pub fn run(path: &Path, upgrade: bool) -> Result<(), String> {
         log,
         registry: Arc::new(Registry::default()),
         buffered: Arc::new(Buffered::default()),
-        pins: Arc::new(Pins::open(&settings.data_dir)),
+        pins: Arc::new(open_pins(&settings.data_dir)),
         fields: AtomicU64::new(Chosen::of(settings.access_log.fields.as_deref()).bits()),
         config: Arc::clone(&config),
     });
@@ -344,6 +344,17 @@ fn reloaded_to(rooms: &Rooms, certificates: &Certificates, reloaded: &Reloaded) 
             tracing::info!("a changed configuration is in force ({} keys)", snapshot.keys.len());
         }
     }
+}
+
+/// Ids of stored objects are kept in `data_dir`; where it cannot be written, until the end of the process.
+fn open_pins(data_dir: &Path) -> Pins {
+    Pins::open(data_dir, clock::now().wall).unwrap_or_else(|error| {
+        tracing::warn!(
+            "data_dir {}: {error}; which account made which file, batch or response is known only until a restart",
+            data_dir.display()
+        );
+        Pins::in_memory()
+    })
 }
 
 /// Fails early and in words where an address is taken; Pingora would panic.
