@@ -2,7 +2,10 @@
 //! watch and "same bytes" can be told.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
+use std::fs::{File, Metadata};
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -13,13 +16,50 @@ const SECRET_BYTES_MAX: u64 = 64 << 10;
 /// Certificates, price files.
 const OTHER_BYTES_MAX: u64 = 16 << 20;
 
-/// The configuration files by number (0 is the main one), and all others that were read on their account.
+/// The configuration files by number (0 is the main one), and what of the disk was looked at on their account.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     configurations: RefCell<Vec<PathBuf>>,
-    others: RefCell<Vec<PathBuf>>,
+    seen: RefCell<Vec<Seen>>,
     folders: RefCell<Vec<PathBuf>>,
     digest: RefCell<Sha256>,
+}
+
+/// A file or folder as it was just before it was read: when it looks otherwise, it is to be read again.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Seen {
+    pub(super) path: PathBuf,
+    pub(super) look: Look,
+}
+
+/// Where a path leads (symlinks followed) and when that last changed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Look {
+    Nothing,
+    There { device: u64, inode: u64, size: u64, modified: (i64, i64), changed: (i64, i64) },
+}
+
+impl Look {
+    pub(super) fn at(path: &Path) -> Look {
+        std::fs::metadata(path).map_or(Look::Nothing, |about| Look::of(&about))
+    }
+
+    fn of(about: &Metadata) -> Look {
+        Look::There {
+            device: about.dev(),
+            inode: about.ino(),
+            size: about.size(),
+            modified: (about.mtime(), about.mtime_nsec()),
+            changed: (about.ctime(), about.ctime_nsec()),
+        }
+    }
+}
+
+impl Seen {
+    /// Whether it looks otherwise now.
+    pub(super) fn has_changed(&self) -> bool {
+        Look::at(&self.path) != self.look
+    }
 }
 
 impl Files {
@@ -46,10 +86,11 @@ impl Files {
         self.path(file).parent().map(Path::to_owned).unwrap_or_default()
     }
 
-    /// A folder in which new files may turn up.
+    /// A folder in which new files may turn up; told before it is read.
     pub(super) fn add_folder(&self, folder: PathBuf) {
         let mut folders = self.folders.borrow_mut();
         if !folders.contains(&folder) {
+            self.seen.borrow_mut().push(Seen { look: Look::at(&folder), path: folder.clone() });
             folders.push(folder);
         }
     }
@@ -59,26 +100,22 @@ impl Files {
     }
 
     pub(super) fn secret(&self, path: &Path) -> Result<String, String> {
-        let bytes = self.other(path, SECRET_BYTES_MAX)?;
+        let bytes = self.bytes(path, SECRET_BYTES_MAX)?;
         String::from_utf8(bytes).map_err(|_| "is no text".to_owned())
     }
 
     pub(super) fn certificate(&self, path: &Path) -> Result<Vec<u8>, String> {
-        self.other(path, OTHER_BYTES_MAX)
+        self.bytes(path, OTHER_BYTES_MAX)
     }
 
     pub(super) fn prices(&self, path: &Path) -> Result<String, String> {
-        let bytes = self.other(path, OTHER_BYTES_MAX)?;
+        let bytes = self.bytes(path, OTHER_BYTES_MAX)?;
         String::from_utf8(bytes).map_err(|_| "is no UTF-8 text".to_owned())
     }
 
-    fn other(&self, path: &Path, most: u64) -> Result<Vec<u8>, String> {
-        self.others.borrow_mut().push(path.to_owned());
-        self.bytes(path, most)
-    }
-
     fn bytes(&self, path: &Path, most: u64) -> Result<Vec<u8>, String> {
-        let result = read_at_most(path, most);
+        let (look, result) = read_at_most(path, most);
+        self.seen.borrow_mut().push(Seen { path: path.to_owned(), look });
         let mut digest = self.digest.borrow_mut();
         digest.update(path.as_os_str().as_encoded_bytes());
         match &result {
@@ -95,28 +132,44 @@ impl Files {
         result
     }
 
-    /// Every file read (or looked for), the folders to watch, and the digest over all their bytes.
-    pub(super) fn finish(self) -> (Vec<PathBuf>, Vec<PathBuf>, [u8; 32]) {
-        let mut files = self.configurations.into_inner();
-        files.extend(self.others.into_inner());
-        let mut seen = std::collections::HashSet::new();
-        files.retain(|file| seen.insert(file.clone()));
-        (files, self.folders.into_inner(), self.digest.into_inner().finalize().into())
+    /// What was looked at, the folders among it, and the digest over the bytes of all files.
+    pub(super) fn finish(self) -> OnDisk {
+        let folders = self.folders.into_inner();
+        let seen = self.seen.into_inner();
+        let mut once = HashSet::new();
+        let files =
+            seen.iter().map(|seen| &seen.path).filter(|path| !folders.contains(path) && once.insert(*path)).cloned().collect();
+        OnDisk { files, folders, digest: self.digest.into_inner().finalize().into(), seen }
     }
 }
 
-fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>, String> {
-    let file = std::fs::File::open(path).map_err(|error| plain(&error))?;
-    let about = file.metadata().map_err(|error| plain(&error))?;
-    if about.is_dir() {
-        return Err("is a folder".into());
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(about.len().min(most)).unwrap_or(0));
-    file.take(most + 1).read_to_end(&mut bytes).map_err(|error| plain(&error))?;
-    if bytes.len() as u64 > most {
-        return Err(format!("is larger than {} KB", most >> 10));
-    }
-    Ok(bytes)
+/// What a configuration consists of on the disk.
+#[derive(Debug)]
+pub(super) struct OnDisk {
+    pub(super) files: Vec<PathBuf>,
+    pub(super) folders: Vec<PathBuf>,
+    pub(super) digest: [u8; 32],
+    pub(super) seen: Vec<Seen>,
+}
+
+fn read_at_most(path: &Path, most: u64) -> (Look, Result<Vec<u8>, String>) {
+    let mut look = Look::Nothing;
+    let mut read = || -> Result<Vec<u8>, String> {
+        let file = File::open(path).map_err(|error| plain(&error))?;
+        let about = file.metadata().map_err(|error| plain(&error))?;
+        look = Look::of(&about);
+        if about.is_dir() {
+            return Err("is a folder".into());
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(about.len().min(most)).unwrap_or(0));
+        file.take(most + 1).read_to_end(&mut bytes).map_err(|error| plain(&error))?;
+        if bytes.len() as u64 > most {
+            return Err(format!("is larger than {} KB", most >> 10));
+        }
+        Ok(bytes)
+    };
+    let result = read();
+    (look, result)
 }
 
 /// An error of the system in its own words, without its number.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::check;
 use super::fault::{Fault, Wrong};
-use super::files::Files;
+use super::files::{Files, OnDisk};
 use super::read::{self, Fields, Reader, Spot, Value};
 use super::settings;
 use super::snapshot::Snapshot;
@@ -24,10 +24,7 @@ pub fn load(path: &Path, lives: &Lives) -> Result<Snapshot, Vec<Fault>> {
 /// One attempt to load: also a faulty one knows what it read, so that the watcher sees when that is mended.
 pub(super) struct Attempt {
     pub(super) result: Result<Snapshot, Vec<Fault>>,
-    /// Over the bytes of all files read.
-    pub(super) digest: [u8; 32],
-    pub(super) files: Vec<PathBuf>,
-    pub(super) folders: Vec<PathBuf>,
+    pub(super) disk: OnDisk,
     /// What was read, in numbers.
     pub(super) counts: Counts,
 }
@@ -46,7 +43,7 @@ pub(super) fn attempt(path: &Path, lives: &Lives, environment: &dyn Fn(&str) -> 
     let checked = read.map(|read| (check::check(&reader, &read, &written, lives), read.settings));
     let configurations = files.configurations();
     let (faults, notes) = reader.finish();
-    let (files, folders, digest) = files.finish();
+    let disk = files.finish();
     let counts = Counts { files: configurations, pools: written.pools.len() };
     let result = match checked {
         Some((checked, settings)) if faults.is_empty() => Ok(Snapshot {
@@ -58,15 +55,15 @@ pub(super) fn attempt(path: &Path, lives: &Lives, environment: &dyn Fn(&str) -> 
             users: checked.users,
             keys: checked.keys,
             prices: checked.prices,
-            hash: digest[..8].iter().map(|byte| format!("{byte:02x}")).collect(),
-            files: files.clone(),
-            folders: folders.clone(),
+            hash: disk.digest[..8].iter().map(|byte| format!("{byte:02x}")).collect(),
+            files: disk.files.clone(),
+            folders: disk.folders.clone(),
             loaded: clock::now().wall,
             notes,
         }),
         _ => Err(faults),
     };
-    Attempt { result, digest, files, folders, counts }
+    Attempt { result, disk, counts }
 }
 
 /// Reads the main file and those it includes. `None`: the main file holds no mapping, so there is nothing to go on with.
@@ -189,7 +186,7 @@ fn matches_of(value: Value<'_, '_>) -> Option<Vec<PathBuf>> {
 fn watch_folders(files: &Files, pattern: &Path) {
     let special = |part: &std::ffi::OsStr| part.to_string_lossy().contains(['*', '?', '[']);
     let plain: PathBuf = pattern.iter().take_while(|part| !special(part)).collect();
-    files.add_folder(plain.clone());
+    files.add_folder(if plain.as_os_str().is_empty() { PathBuf::from(".") } else { plain });
     let depth = pattern.iter().skip_while(|part| !special(part)).count();
     if depth > 1
         && let Some(parent) = pattern.parent()

@@ -8,6 +8,7 @@ mod fault;
 mod files;
 mod load;
 mod read;
+pub mod reload;
 mod report;
 mod services;
 mod settings;
@@ -20,4 +21,5 @@ mod yaml;
 
 pub use fault::{Fault, Wrong};
 pub use load::load;
+pub use reload::{Reloaded, Store, watch};
 pub use report::check_command;

@@ -2,9 +2,11 @@
 
 mod faults;
 mod loading;
+mod reloading;
 
 use std::path::{Path, PathBuf};
 
+use super::Store;
 use super::load::{Attempt, attempt};
 use crate::live::Lives;
 
@@ -45,6 +47,12 @@ impl Folder {
         let environment =
             |name: &str| self.environment.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
         attempt(&self.path(main), lives, &environment)
+    }
+
+    pub(super) fn store(&self, main: &str) -> Store {
+        let environment = self.environment.clone();
+        let of = move |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        Store::open_with(&self.path(main), std::sync::Arc::default(), Box::new(of)).unwrap()
     }
 
     /// The faults as they are shown, the folder's own path taken out.
