@@ -245,6 +245,29 @@ fn doubtful_accounts_are_better_than_none() {
 }
 
 #[test]
+fn only_what_is_used_takes_the_try_of_a_long_parking() {
+    let key = key(vec![weighted(Strategy::Weighted, &[1, 1])]);
+    let now = clock::now();
+    for id in ["a0", "a1"] {
+        park(find(&key, id), Verdict::Money, now.wall.plus_ms(3_600_000));
+        find(&key, id).live.parkings.lock().account.tracks[0].parking.since = Some(now.wall);
+    }
+    assert!(plan(&key, None, &mut seeded()).next(now).is_none());
+    let later = now.later(std::time::Duration::from_secs(16 * 60));
+    let next = || plan(&key, Some(1), &mut seeded()).next(later);
+    let unsent = next().unwrap().account.id.clone();
+    let mut first = next().unwrap();
+    assert!(first.ticket.half_open() && first.account.id == unsent, "dropped unsent, the try is free again");
+    first.ticket.sent();
+    let mut second = next().unwrap();
+    assert!(second.ticket.half_open() && second.account.id != unsent);
+    second.ticket.sent();
+    let mut third = plan(&key, Some(1), &mut seeded());
+    assert!(third.next(later).is_none());
+    assert_eq!(third.refusal(later).again, Again::At(later.wall.plus_ms(15 * 60_000)));
+}
+
+#[test]
 fn what_became_free_is_seen() {
     let key = key(vec![weighted(Strategy::Weighted, &[1, 1])]);
     let now = clock::now();
@@ -358,6 +381,15 @@ fn model_lists_hold_what_the_key_may_ask_for() {
     check_models(&limited, Dialect::Anthropic, &["our-own"]);
     let other = Key { services: Some(vec!["gemini".into()]), ..key_of(group(tiers()), user("alice")) };
     check_models(&other, Dialect::Anthropic, &[]);
+}
+
+#[test]
+fn one_model_is_known_also_by_a_pattern() {
+    let key = key(vec![weighted(Strategy::Weighted, &[1])]);
+    let known = |name: &str| model(&key, Dialect::Anthropic, &BOOK, &name.into()).map(|listed| listed.max_output);
+    assert_eq!(known("claude-from-tomorrow"), Some(None));
+    assert_eq!(known(MODEL), Some(Some(64_000)));
+    assert_eq!(known("gpt-5"), None);
 }
 
 #[test]
