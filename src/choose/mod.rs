@@ -25,7 +25,7 @@ mod tests;
 mod tiers;
 
 pub use explain::{Question, explain};
-pub use models::{Listed, models};
+pub use models::{Listed, model, models};
 pub use outside::{Entry, Ticket};
 pub use pins::{Pin, Pins, Reach};
 pub use plan::{Ask, Candidate, Plan};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::outside::{self, Entry};
 use super::serving;
 use super::tiers;
-use crate::config::snapshot::{Account, Globs, Key};
+use crate::config::snapshot::{Account, Globs, Key, Service};
 use crate::price::Book;
 use crate::words::{Dialect, Id};
 
@@ -27,10 +27,15 @@ pub struct Listed {
 /// book's entries for what they serve. Patterns alone name no model: what only they stand for is usable but not listed.
 pub fn models(key: &Key, dialect: Dialect, book: &Book) -> Vec<Listed> {
     let mut listed = BTreeMap::new();
-    let seats = tiers::all(key).map(|seat| seat.account);
-    for account in
-        seats.filter(|account| account.enabled && serving::speaks(account, dialect) && serving::service_allowed(key, account))
-    {
+    let mut alike: Vec<&Arc<Service>> = Vec::new();
+    for account in usable(key, dialect) {
+        // Accounts that leave all to their service have the same models: a pool of a thousand is asked once.
+        if account.models.is_none() && account.model_map.is_empty() {
+            if alike.iter().any(|service| Arc::ptr_eq(service, &account.service)) {
+                continue;
+            }
+            alike.push(&account.service);
+        }
         let known = outside::entries(book, account).map(|entry| Arc::clone(&entry.id));
         for name in literals(account).chain(known) {
             if listed.len() < LISTED_MAX && !listed.contains_key(&name) && may_ask(key, account, book, &name) {
@@ -39,6 +44,18 @@ pub fn models(key: &Key, dialect: Dialect, book: &Book) -> Vec<Listed> {
         }
     }
     listed.into_values().collect()
+}
+
+/// One model, if this key may ask for it in this dialect: also one that no list holds because only a pattern stands for it.
+pub fn model(key: &Key, dialect: Dialect, book: &Book, name: &Arc<str>) -> Option<Listed> {
+    let account = usable(key, dialect).find(|account| may_ask(key, account, book, name))?;
+    Some(describe(Arc::clone(name), account, book))
+}
+
+/// The accounts whose models count for this key.
+fn usable(key: &Key, dialect: Dialect) -> impl Iterator<Item = &Account> {
+    let accounts = tiers::all(key).map(|seat| &**seat.account);
+    accounts.filter(move |account| account.enabled && serving::speaks(account, dialect) && serving::service_allowed(key, account))
 }
 
 /// The names that the account's configuration spells out.

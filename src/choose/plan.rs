@@ -10,8 +10,8 @@
 //!
 //! Within a tier the strategy ranks and the scores order. Only the account that will be used is asked whether it is parked, since
 //! the question may take the one try of a long parking. A tier costs one vector and simple arithmetic for each member; when the
-//! first in order cannot be used, the rest is sorted once. (A pool of 1,000 is some 50 µs; an index over the members that serve a
-//! model would make it the logarithm of that.)
+//! first in order cannot be used, the rest is sorted once. (Measured: below 1 µs for four accounts, 75 µs for a pool of 1,000, by
+//! `cost` 350 µs. An index over the members that serve a model would make that its logarithm; it is not worth it yet.)
 //!
 //! Later, when quotas are reserved, one call takes up to eight candidates: that is eight calls of `next`, and `give_back` for those
 //! that were not taken.

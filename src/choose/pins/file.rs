@@ -28,7 +28,7 @@ use crate::words::{Id, UnixMs};
 
 const FORM: &str = "aicarpool-pins 1\n";
 /// Lines of one file, after which the next is begun.
-const LINES_MAX: usize = PINS_MAX;
+const LINES_MAX: usize = if cfg!(test) { 100 } else { PINS_MAX };
 /// Pins that wait to be written; beyond, they are kept in memory only.
 const WAITING_MAX: usize = 10_000;
 const WRITE_EVERY: Duration = Duration::from_secs(1);
@@ -93,7 +93,7 @@ fn write_all(log: &mut Log, waiting: &Receiver<Line>, table: &Mutex<Table>) {
         let ended = matches!(first, Err(RecvTimeoutError::Disconnected));
         if first.is_ok() {
             // Lets more come together.
-            std::thread::park_timeout(WRITE_EVERY / 10);
+            std::thread::sleep(WRITE_EVERY / 10);
         }
         let lines: Vec<Line> = first.into_iter().chain(waiting.try_iter().take(WAITING_MAX)).collect();
         let done = log.add(&lines).and_then(|()| log.follow(table));
@@ -146,7 +146,10 @@ impl Log {
             return Ok(());
         }
         if self.lines >= LINES_MAX {
-            fs::rename(&self.path, self.path.with_extension("old"))?;
+            // Where the other process has made room already, its new file is not to take the old one's place.
+            if self.is_in_place() {
+                fs::rename(&self.path, self.path.with_extension("old"))?;
+            }
             self.reopen()?;
         }
         // One write, so that the lines of two processes do not mix.
@@ -163,6 +166,11 @@ impl Log {
             self.read_on(table)?;
         }
         Ok(())
+    }
+
+    /// Whether the open file is still the one of that name.
+    fn is_in_place(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|there| self.file.metadata().is_ok_and(|ours| there.ino() == ours.ino()))
     }
 
     fn read_on(&mut self, table: &Mutex<Table>) -> io::Result<()> {

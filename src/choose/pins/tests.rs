@@ -168,6 +168,20 @@ fn a_start_writes_anew_what_is_mostly_of_no_use() {
 }
 
 #[test]
+fn a_full_file_makes_room_for_the_next() {
+    let folder = Folder::new();
+    let ids: Vec<String> = (0..250).map(|n| format!("resp_{n}")).collect();
+    for ids in [&ids[..120], &ids[120..]] {
+        let pins = folder.open();
+        ids.iter().for_each(|id| pins.note(id, &"a0".into(), &alice(), NOW));
+    }
+    assert!(folder.0.path().join("pins.old").exists());
+    // However the thread put them together, both files hold at least the newest of one full file.
+    let pins = folder.open();
+    assert!(ids[150..].iter().all(|id| pins.find(id, NOW).is_some()));
+}
+
+#[test]
 fn another_version_is_set_aside() {
     let folder = Folder::new();
     folder.write(b"aicarpool-pins 2\nwho knows\n");
