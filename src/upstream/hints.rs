@@ -337,3 +337,290 @@ fn start(calendar: Calendar, now: UnixMs, days: i64, next: impl FnOnce(Date) -> 
     let start = today.and_then(next).and_then(|day| day.to_zoned(zone).ok());
     Until::Named(start.map_or(now.plus_ms(days * 24 * 3_600_000), |start| UnixMs(start.timestamp().as_millisecond())))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    /// 2026-11-21T08:00:00Z.
+    const NOW: UnixMs = UnixMs(1_795_248_000_000);
+
+    fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+        let header = |(name, value): &(&str, &str)| {
+            (name.parse::<http::HeaderName>().unwrap(), value.parse::<http::HeaderValue>().unwrap())
+        };
+        lines.iter().map(header).collect()
+    }
+
+    /// Seconds from now on that all of this asks for.
+    fn check(lines: &[(&str, &str)], error: Value, message: &str, seconds: Option<f64>) {
+        let found = find(&headers(lines), Some(&error), message, NOW);
+        let found = found.map(|until| match until {
+            Until::Hint(after) => after.as_secs_f64(),
+            Until::Named(at) => at.since_ms(NOW) as f64 / 1e3,
+            Until::Growing => f64::NAN,
+        });
+        match (found, seconds) {
+            (Some(found), Some(seconds)) => assert!((found - seconds).abs() < 1e-6, "{lines:?} {error} {message}: {found}"),
+            (found, seconds) => assert_eq!(found, seconds, "{lines:?} {error} {message}"),
+        }
+    }
+
+    fn check_headers(lines: &[(&str, &str)], seconds: Option<f64>) {
+        check(lines, Value::Null, "", seconds);
+    }
+
+    #[test]
+    fn retry_after_in_all_its_forms() {
+        for (value, seconds) in [
+            ("20", Some(20.0)),
+            ("0.5", Some(0.5)),
+            (" 7 ", Some(7.0)),
+            ("Sat, 21 Nov 2026 08:00:30 GMT", Some(30.0)),
+            ("Sat, 21 Nov 2026 07:59:30 GMT", None),
+            ("0", None),
+            ("0.0", None),
+            ("-5", None),
+            ("120s", None),
+            ("1e5", None),
+            ("soon", None),
+            ("", None),
+            ("99999999999999999999", Some(691_200.0)),
+            ("700000", Some(691_200.0)),
+            ("Mon, 21 Nov 2033 08:00:30 GMT", Some(691_200.0)),
+        ] {
+            check_headers(&[("retry-after", value)], seconds);
+        }
+    }
+
+    #[test]
+    fn milliseconds_win_unless_they_say_nothing() {
+        check_headers(&[("retry-after-ms", "1500"), ("retry-after", "20")], Some(1.5));
+        check_headers(&[("retry-after-ms", "37.5")], Some(0.0375));
+        // corpus azure-error-429-01
+        check_headers(&[("retry-after-ms", "0"), ("retry-after", "1")], Some(1.0));
+        check_headers(&[("retry-after-ms", "x"), ("retry-after", "1")], Some(1.0));
+    }
+
+    #[test]
+    fn durations_as_go_and_protobuf_write_them() {
+        for (text, seconds) in [
+            ("6m0s", Some(360.0)),
+            ("20ms", Some(0.02)),
+            ("1h2m3.5s", Some(3723.5)),
+            ("2m59.56s", Some(179.56)),
+            ("7.66s", Some(7.66)),
+            ("30", Some(30.0)),
+            ("500µs", Some(0.0005)),
+            ("1d2h", Some(93_600.0)),
+            ("34.074824224s", Some(34.074_824_224)),
+            ("900ms", Some(0.9)),
+            ("0.539477544s", Some(0.539_477_544)),
+            ("-1", None),
+            ("0", None),
+            ("0s", None),
+            ("1x", None),
+            ("s", None),
+            ("1h2", None),
+            ("", None),
+        ] {
+            assert_eq!(duration(text), seconds.map(Duration::from_secs_f64), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_the_reset_of_what_is_used_up_counts() {
+        let openai = [
+            ("x-ratelimit-remaining-requests", "9999"),
+            ("x-ratelimit-reset-requests", "8.64s"),
+            ("x-ratelimit-remaining-tokens", "0"),
+            ("x-ratelimit-reset-tokens", "6m0s"),
+        ];
+        check_headers(&openai, Some(360.0));
+        check_headers(&openai[..2], None);
+        // Azure's Responses API
+        check_headers(
+            &[("x-ratelimit-limit-tokens", "-1"), ("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "5")],
+            None,
+        );
+        // Cerebras
+        check_headers(
+            &[("x-ratelimit-remaining-requests-day", "0"), ("x-ratelimit-reset-requests-day", "33011.4")],
+            Some(33_011.4),
+        );
+        let anthropic = [
+            ("anthropic-ratelimit-requests-remaining", "10"),
+            ("anthropic-ratelimit-requests-reset", "2026-11-21T09:00:00Z"),
+            ("anthropic-ratelimit-input-tokens-remaining", "0"),
+            ("anthropic-ratelimit-input-tokens-reset", "2026-11-21T08:00:59Z"),
+            ("anthropic-ratelimit-output-tokens-remaining", "0"),
+            ("anthropic-ratelimit-output-tokens-reset", "2026-11-21T08:00:20Z"),
+        ];
+        check_headers(&anthropic, Some(59.0));
+        check_headers(&anthropic[..2], None);
+        check_headers(
+            &[("anthropic-ratelimit-tokens-remaining", "0"), ("anthropic-ratelimit-tokens-reset", "2025-08-21T12:40:59Z")],
+            None,
+        );
+        let codex = [
+            ("x-codex-primary-used-percent", "28"),
+            ("x-codex-primary-reset-after-seconds", "394022"),
+            ("x-codex-secondary-used-percent", "100"),
+            ("x-codex-secondary-reset-at", "1795251600"),
+        ];
+        check_headers(&codex, Some(3600.0));
+        check_headers(&codex[..2], None);
+        check_headers(
+            &[("x-codex-bengal-primary-used-percent", "100.0"), ("x-codex-bengal-primary-reset-at", "1795251600000")],
+            Some(3600.0),
+        );
+        check_headers(&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1795248060000")], Some(60.0));
+        check_headers(&[("x-ratelimit-remaining", "3"), ("x-ratelimit-reset", "1795248060000")], None);
+        // corpus kimi-error-429-01
+        check_headers(&[("msh-ratelimit-reset", "1")], Some(1.0));
+    }
+
+    #[test]
+    fn times_in_bodies() {
+        for (error, seconds) in [
+            (json!({"type": "usage_limit_reached", "resets_at": 1_795_251_600}), Some(3600.0)),
+            (json!({"resets_at": 1_795_251_600_000_u64}), Some(3600.0)),
+            (json!({"resets_at": "2026-11-21T08:10:00Z"}), Some(600.0)),
+            (json!({"resets_at": 1_600_000_000, "resets_in_seconds": 77}), Some(77.0)),
+            (json!({"resets_in_seconds": "12.5"}), Some(12.5)),
+            (json!({"details": [{"@type": "x"}, {"retryDelay": "34.074824224s"}]}), Some(34.074_824_224)),
+            (json!({"details": [{"metadata": {"quotaResetDelay": "1h2m3s"}}]}), Some(3723.0)),
+            (json!({"details": "text"}), None),
+            (json!({"resets_at": null, "details": [3, null, {"retryDelay": {}}]}), None),
+        ] {
+            check(&[], error, "", seconds);
+        }
+    }
+
+    #[test]
+    fn messages_are_the_last_resort() {
+        for (message, seconds) in [
+            ("Please retry in 44.097740004s.", Some(44.097_740_004)),
+            ("please try again after 1 seconds", Some(1.0)),
+            ("Please retry after 37 seconds.", Some(37.0)),
+            ("Please try again in 1.242s. Visit https://x", Some(1.242)),
+            ("Please try again in 300ms.", Some(0.3)),
+            ("Please try again in 6m0s", Some(360.0)),
+            ("retry after 1h2m3s", Some(3723.0)),
+            ("try again in 1 hour 5 minutes", Some(3900.0)),
+            ("retry after 5 second(s).", Some(5.0)),
+            ("retry after 37.", Some(37.0)),
+            ("retry after 37 requests", None),
+            ("try again after 2026-09-29", None),
+            ("try again in a moment, or try again in 2s", Some(2.0)),
+            ("Try again later.", None),
+            ("request reached organization TPD rate limit, current: 1526210, limit: 1500000", None),
+        ] {
+            check(&[], Value::Null, message, seconds);
+        }
+    }
+
+    #[test]
+    fn the_order_holds() {
+        let body = json!({"resets_in_seconds": 40});
+        let message = "Please try again in 50s";
+        let reset = [("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "30s")];
+        check(&[("retry-after", "20"), reset[0], reset[1]], body.clone(), message, Some(20.0));
+        check(&reset, body, message, Some(40.0));
+        check(&reset, Value::Null, message, Some(30.0));
+        check(&[], Value::Null, message, Some(50.0));
+    }
+
+    #[test]
+    fn subscriptions_say_what_is_rejected() {
+        let check = |lines: &[(&str, &str)], expected: Option<(Option<i64>, bool)>| {
+            let prefixed: Vec<(String, &str)> =
+                lines.iter().map(|(n, v)| (format!("anthropic-ratelimit-unified-{n}"), *v)).collect();
+            let prefixed: Vec<(&str, &str)> = prefixed.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+            let found = unified(&headers(&prefixed), NOW);
+            let found = found.map(|u| (u.until.map(|until| until.at(NOW).since_ms(NOW) / 1000), u.account));
+            assert_eq!(found, expected, "{lines:?}");
+        };
+        check(&[("status", "allowed"), ("5h-status", "allowed"), ("5h-reset", "1795251600")], None);
+        // Recorded on a 200: never a rejection.
+        check(&[("status", "allowed"), ("overage-status", "rejected"), ("overage-disabled-reason", "out_of_credits")], None);
+        check(&[("status", "rejected"), ("reset", "1795251600")], Some((Some(3600), true)));
+        check(
+            &[("status", "rejected"), ("reset", "2026-11-21T09:00:00Z"), ("representative-claim", "five_hour")],
+            Some((Some(3600), true)),
+        );
+        check(
+            &[("status", "rejected"), ("reset", "1795251600.5"), ("representative-claim", "seven_day_opus")],
+            Some((Some(3600), false)),
+        );
+        let windows = [
+            ("status", "rejected"),
+            ("5h-status", "rejected"),
+            ("5h-reset", "1795251600"),
+            ("7d-status", "rejected"),
+            ("7d-reset", "1795600000"),
+        ];
+        check(&windows, Some((Some(352_000), true)));
+        check(&windows[..3], Some((Some(3600), true)));
+        let model = [("status", "rejected"), ("5h-status", "allowed"), ("7d-status", "allowed"), ("7d_oi-status", "rejected")];
+        check(&model, Some((None, false)));
+        check(&[&model[..], &[("7d_oi-reset", "1795600000")]].concat(), Some((Some(352_000), false)));
+        check(&[("status", "rejected"), ("reset", "nonsense")], Some((None, true)));
+    }
+
+    #[test]
+    fn dates_in_messages() {
+        let glm = "已达到 5 小时的使用上限。您的限额将在 2026-11-21 23:10:05 重置。";
+        // 23:10:05 in China is 15:10:05 UTC.
+        assert_eq!(china_time(glm, NOW).map(|until| until.at(NOW)), Some(NOW.plus_ms((7 * 3600 + 10 * 60 + 5) * 1000)));
+        assert_eq!(china_time("Your limit will reset at 2026-09-29 23:10:05", NOW), None);
+        assert_eq!(china_time("2026-13-45 99:99:99", NOW), None);
+        let anthropic = "You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC.";
+        assert_eq!(regain_access(anthropic, NOW), Some(Until::Named(UnixMs(1_796_083_200_000))));
+        assert_eq!(regain_access("You will regain access on 2020-12-01 at 00:00 UTC", NOW), None);
+        assert_eq!(regain_access("You will regain access on 2999-12-01 at 00:00 UTC", NOW), None);
+        assert_eq!(regain_access("You will regain access on Monday", NOW), None);
+    }
+
+    #[test]
+    fn calendars() {
+        let check = |calendar, at: &str| {
+            assert_eq!(next_midnight(calendar, NOW), Until::Named(UnixMs(at.parse::<Timestamp>().unwrap().as_millisecond())));
+        };
+        check(Calendar::Utc, "2026-11-22T00:00:00Z");
+        check(Calendar::China, "2026-11-21T16:00:00Z");
+        check(Calendar::LosAngeles, "2026-11-22T08:00:00Z");
+        // In summer Los Angeles is an hour nearer.
+        let july = UnixMs("2026-07-01T06:30:00Z".parse::<Timestamp>().unwrap().as_millisecond());
+        assert_eq!(next_midnight(Calendar::LosAngeles, july).at(july).since_ms(july), 30 * 60 * 1000);
+        assert_eq!(next_month(NOW), Until::Named(UnixMs(1_796_083_200_000)));
+        // Beyond all calendars: no panic.
+        assert!(next_midnight(Calendar::Utc, UnixMs(i64::MAX - 1)).at(NOW) > NOW);
+        assert!(next_month(UnixMs(i64::MIN)).at(NOW) < NOW);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".{0,80}", number in "[0-9.]{0,40}", unit in "(ms|s|m|h|d|µs)?") {
+            let timed = format!("{number}{unit}");
+            for text in [&text, &number, &timed] {
+                duration(text);
+                moment(text);
+                china_time(text, NOW);
+                regain_access(&format!("regain access on {text}"), NOW);
+                if let Some(Until::Hint(after)) = in_message(&format!("try again in {text}")) {
+                    prop_assert!(after <= LONGEST && !after.is_zero());
+                }
+                if let Ok(value) = http::HeaderValue::from_str(text) {
+                    let headers: HeaderMap = [(http::header::RETRY_AFTER, value)].into_iter().collect();
+                    if let Some(until) = retry_after(&headers, NOW) {
+                        prop_assert!(until.at(NOW).since_ms(NOW) <= 691_200_000);
+                    }
+                }
+            }
+        }
+    }
+}

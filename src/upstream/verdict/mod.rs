@@ -242,6 +242,8 @@ pub enum Transport {
     Reset,
     /// Closed before the header, on a new connection.
     Closed,
+    /// Broken after content went to the client: nothing is sent again, but it counts.
+    Broken,
     /// Reset or closed before any byte on a connection that had served before: says nothing of the account.
     Reused,
 }
@@ -257,6 +259,7 @@ pub fn judge_transport(kind: Transport) -> Judgement {
         // A model may be slow while the others are not.
         Transport::Timeout { first_byte: true } => (Verdict::Server, Scope::Model, 19, "first_byte_timeout"),
         Transport::Timeout { first_byte: false } => (Verdict::Server, Scope::Account, 18, "idle_timeout"),
+        Transport::Broken => (Verdict::Server, Scope::Account, 18, "broken"),
         Transport::Reused => (Verdict::Reused, Scope::Account, 0, "reset"),
     };
     Judgement { error: Some(error.to_owned()), row, ..Judgement::new(verdict, scope, Until::Growing) }

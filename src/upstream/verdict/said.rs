@@ -5,7 +5,7 @@
 //! - `{"error": {"type", "code", "status", "message", "details", "innererror", "metadata"}}`: Anthropic, OpenAI, Google, GLM …;
 //!   also in an array (a Gemini stream without `alt=sse`), in `response` (`response.failed`), or in another `error` (relays);
 //! - `{"error": "text", "code": "text"}`: xAI, Ollama;
-//! - `{"code", "message"}`, `{"object": "error", …}`, `{"detail": "text"}`: DashScope's native form, vLLM, Mistral, FastAPI;
+//! - `{"code", "message"}`, `{"object": "error", …}`, `{"detail": "text"}` or an object there: DashScope's native form, vLLM, Mistral, FastAPI;
 //! - `{"base_resp": {"status_code", "status_msg"}}`: MiniMax;
 //! - a message that is itself one of these as JSON text, or `metadata.raw` that is: relays, OpenRouter;
 //! - the `data:` line of an event stream; HTML; anything else.
@@ -112,7 +112,7 @@ impl<'a> Said<'a> {
         // All words count; the innermost names the error.
         let mut outer_name = None;
         for _ in 0..WRAPPINGS_MAX {
-            let inner = ["error", "response", "errors"].iter().find_map(|name| {
+            let inner = ["error", "response", "errors", "detail"].iter().find_map(|name| {
                 let inner = value.get(*name)?;
                 let object = inner.is_object() && (*name != "response" || inner.get("error").is_some_and(Value::is_object));
                 (object || inner.is_array()).then(|| first_of(inner.clone()))
