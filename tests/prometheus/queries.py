@@ -83,6 +83,10 @@ EMPTY_QUERIES = {
 }
 
 
+# Where tests/install unpacks Prometheus on machines that have none.
+UNPACKED = ROOT / "target/tools/prometheus/usr/bin"
+
+
 class Query:
     """One query: what it stands in, its text, and whether it is an alert's (which a healthy gateway answers with nothing)."""
 
@@ -214,7 +218,7 @@ class Prometheus:
                 port = probe.getsockname()[1]
             self.base = f"http://127.0.0.1:{port}"
             command = [
-                "prometheus",
+                shutil.which("prometheus") or str(UNPACKED / "prometheus"),
                 f"--config.file={self.folder}/prometheus.yml",
                 f"--storage.tsdb.path={self.folder}/data",
                 f"--web.listen-address=127.0.0.1:{port}",
