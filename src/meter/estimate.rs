@@ -67,6 +67,15 @@ impl ScriptBytes {
         }
     }
 
+    /// What another room counted roughly: ASCII, Chinese (or Japanese, Korean), everything else.
+    pub fn rough(ascii: u64, cjk: u64, other: u64) -> ScriptBytes {
+        let mut bytes = ScriptBytes::default();
+        bytes.0[Script::Ascii as usize] = ascii;
+        bytes.0[Script::Chinese as usize] = cjk;
+        bytes.0[Script::Cyrillic as usize] = other;
+        bytes
+    }
+
     /// Adds what another counted.
     pub fn add_all(&mut self, other: &ScriptBytes) {
         for (here, more) in self.0.iter_mut().zip(other.0) {
