@@ -11,7 +11,7 @@ use pingora::protocols::http::ServerSession;
 
 use crate::clock;
 use crate::config::snapshot::Snapshot;
-use crate::gateway::Rooms;
+use crate::rooms::Rooms;
 use crate::health;
 use crate::parking;
 

@@ -13,7 +13,7 @@ use pingora::server::configuration::ServerConf;
 
 use crate::clock;
 use crate::config::snapshot::{Account, Timeouts};
-use crate::gateway::Rooms;
+use crate::rooms::Rooms;
 use crate::parking;
 use crate::upstream::headers::{self, Outgoing};
 use crate::words::Dialect;

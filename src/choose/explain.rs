@@ -84,7 +84,7 @@ fn any_key(group: &Arc<Group>, user: &Arc<User>) -> Key {
         operations: None,
         expires: None,
         allow_from: None,
-        enabled: true,
+        buffered: Default::default(), enabled: true,
     }
 }
 

@@ -8,15 +8,16 @@ use bytes::Bytes;
 use http::HeaderMap;
 use pingora::protocols::http::server::Session as HttpSession;
 
-use super::body::{self, Bounds, Share, Unread};
+use super::body::{self, Bounds, Unread};
 use super::local;
-use super::rooms::Rooms;
 use super::trial::Trial;
+use crate::buffered::Share;
 use crate::choose::{self, Ask, Plan, Reach};
 use crate::clock::{self, Now};
 use crate::config::snapshot::{Key, Snapshot};
 use crate::facts::{self, Facts};
 use crate::quota::Lease;
+use crate::rooms::Rooms;
 use crate::route::{Kind, Route};
 use crate::settle::Record;
 use crate::words::{Again, Code, Operation, Refusal};

@@ -33,10 +33,11 @@ use pingora::protocols::l4::socket::SocketAddr;
 use pingora::{Error, ErrorType, Result};
 use tokio::time::Sleep;
 
-use super::shared::{Ending, Shared};
+use super::shared::Shared;
 use super::trial::{Held, Hold, Next};
 use crate::clock;
 use crate::dialect::{First, FirstEvent};
+use crate::running::Ending;
 
 /// The answer was judged and another attempt follows.
 pub(crate) const AGAIN: ErrorType = ErrorType::new("NextAttempt");
@@ -444,6 +445,7 @@ fn ours(kind: ErrorType) -> Box<Error> {
 
 impl Drop for Downstream {
     fn drop(&mut self) {
+        self.shared.set_within_line(self.begun && !matches!(self.tail[3], 0 | b'\n' | b'\r'));
         self.shared.hand_back(self.inner.take(), self.writing.get_mut().take());
     }
 }

@@ -12,8 +12,6 @@ mod admit;
 mod body;
 mod downstream;
 mod local;
-mod rooms;
-pub mod running;
 mod shared;
 mod trial;
 
@@ -30,26 +28,23 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result, RetryType};
 
-pub use self::body::Buffered;
-pub use self::rooms::Rooms;
-
 use self::admit::{Admitted, Asked, Stop};
-use self::body::Share;
 use self::downstream::Downstream;
-use self::running::{Counted, Entry};
-use self::shared::{Ending, Shared};
+use self::shared::Shared;
 use self::trial::Answered;
+use crate::buffered::Share;
 use crate::clock::{self, Now};
-use crate::config::snapshot::OnDisconnect;
 use crate::dialect;
 use crate::key;
 use crate::meter::{self, Meter, Strip};
 use crate::price::Book;
+use crate::rooms::Rooms;
 use crate::route::{self, Matched};
+use crate::running::{Counted, Ending, Entry};
 use crate::settle::{self, Pricing, Record};
 use crate::upstream::headers::{self, Outgoing};
 use crate::upstream::verdict::Transport;
-use crate::words::{Again, Basis, Code, Dialect, Metered, Nanodollars, Operation, Outcome, Refusal, Verdict};
+use crate::words::{Basis, Metered, Nanodollars, Operation, Outcome, Refusal};
 
 /// The gateway, as Pingora knows it.
 pub struct Gateway {
@@ -429,7 +424,7 @@ impl ProxyHttp for Gateway {
             {
                 answer.insert_header("x-aicarpool-model", &**model)?;
             }
-            local::meter_for(&trial, answer, &self.rooms)
+            local::meter_for(&trial, answer)
         };
         flight.meter = spec;
         let stream = answer.headers.get("content-type").is_some_and(|v| v.as_bytes().starts_with(b"text/event-stream"));
@@ -537,7 +532,7 @@ impl ProxyHttp for Gateway {
         }
         let begun = flight.shared.begun.load(std::sync::atomic::Ordering::Relaxed);
         if begun {
-            let event = local::last_event(&flight.shared.trial.lock(), flight.broken);
+            let event = local::last_event(&flight.shared.trial.lock(), flight.broken, flight.shared.is_within_line());
             if let Some(event) = event
                 && session.write_response_body(Some(event.clone()), true).await.is_ok()
             {
@@ -626,10 +621,10 @@ impl Gateway {
         let record = &mut context.record;
         let left = flight.shared.has_left() || error.is_some_and(|error| matches!(local::cause(error), local::Cause::Client));
         let by_us = flight.shared.is_by_us();
-        let terminal = flight.meter.as_ref().is_some_and(Meter::terminal);
+        let terminal = flight.meter.as_ref().is_some_and(|meter| meter.terminal());
         let cut = flight.broken.is_some() || left && !terminal;
         let found = match flight.meter.take() {
-            Some(meter) if !by_us => meter.end(if cut { meter::End::Cut } else { meter::End::Complete }),
+            Some(mut meter) if !by_us => meter.end(if cut { meter::End::Cut } else { meter::End::Complete }),
             Some(_) | None => Metered::default(),
         };
         let accepted = flight.shared.trial.lock().accepted;
@@ -652,7 +647,7 @@ impl Gateway {
             Outcome::Aborted
         } else if by_us || record.status >= 400 {
             Outcome::Failed
-        } else if flight.broken.is_some() || failed_inside || local::fell_short(&found, &trial) {
+        } else if flight.broken.is_some() || failed_inside {
             Outcome::Cut
         } else {
             Outcome::Ok

@@ -11,21 +11,11 @@ use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::server::Session as HttpSession;
 
 use super::downstream::Writing;
-use super::running::Running;
 use super::trial::Trial;
 use crate::clock;
 use crate::dialect;
+use crate::running::{Ending, Running};
 use crate::words::{Dialect, Operation};
-
-/// Why a request is ended from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    No,
-    /// Its key, user or group is gone or disabled.
-    Revoked,
-    /// The process ends.
-    Shutdown,
-}
 
 /// Times of the current attempt and of the request.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +45,8 @@ pub(crate) struct Shared {
     /// Microseconds from arrival to the first byte sent to the client; 0 = none yet.
     first_byte_us: AtomicU64,
     held_us: AtomicU64,
+    /// The client has seen part of a line.
+    within_line: AtomicBool,
     left: AtomicBool,
     by_us: AtomicBool,
     back: Mutex<Back>,
@@ -79,6 +71,7 @@ impl Shared {
             begun: AtomicBool::new(false),
             first_byte_us: AtomicU64::new(0),
             held_us: AtomicU64::new(0),
+            within_line: AtomicBool::new(false),
             left: AtomicBool::new(false),
             by_us: AtomicBool::new(false),
             back: Mutex::default(),
@@ -157,6 +150,14 @@ impl Shared {
     /// Whether the answer was written by the gateway.
     pub(crate) fn is_by_us(&self) -> bool {
         self.by_us.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_within_line(&self) -> bool {
+        self.within_line.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_within_line(&self, within: bool) {
+        self.within_line.store(within, Ordering::Relaxed);
     }
 
     pub(super) fn hand_back(&self, session: Option<Box<HttpSession>>, writing: Option<Writing>) {

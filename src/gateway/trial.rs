@@ -14,7 +14,6 @@ use http::HeaderMap;
 use pingora::http::ResponseHeader;
 
 use super::local;
-use super::rooms::Rooms;
 use super::shared::Limits;
 use crate::choose::{self, Candidate, Plan};
 use crate::clock::{self, Now};
@@ -23,6 +22,7 @@ use crate::dialect::{self, FirstEvent};
 use crate::facts::Facts;
 use crate::parking::{self, Attempt, Change, Notes};
 use crate::quota::Lease;
+use crate::rooms::Rooms;
 use crate::route::Route;
 use crate::settle;
 use crate::upstream::verdict::{self, Judgement, Signal, Transport};

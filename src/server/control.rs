@@ -14,7 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use crate::admin;
 use crate::choose::{self, Question};
 use crate::clock;
-use crate::gateway::Rooms;
+use crate::rooms::Rooms;
 use crate::parking;
 use crate::words::Dialect;
 

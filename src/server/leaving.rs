@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, watch};
 
-use crate::gateway::Rooms;
+use crate::rooms::Rooms;
 
 /// After the sockets went to the next process, Pingora lets both accept for this long.
 const BOTH_ACCEPT: Duration = Duration::from_secs(5);

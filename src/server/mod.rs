@@ -33,17 +33,19 @@ use self::certs::Certificate;
 use self::front::Front;
 use self::leaving::Leaving;
 use crate::access_log::{AccessLog, Chosen};
+use crate::buffered::Buffered;
 use crate::admin::Admin;
 use crate::choose::Pins;
 use crate::clock;
 use crate::config::snapshot::{Listen, LogPath, Snapshot};
 use crate::config::{self, Reloaded, Store};
-use crate::gateway::running::Registry;
-use crate::gateway::{Buffered, Gateway, Rooms};
+use crate::gateway::Gateway;
 use crate::health;
 use crate::live::Lives;
 use crate::metrics::Metrics;
 use crate::parking;
+use crate::rooms::Rooms;
+use crate::running::Registry;
 use crate::words::Verdict;
 
 /// Pingora's own bound on tries: ours are `max_attempts`, times the addresses of a name.

@@ -16,7 +16,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -37,10 +37,15 @@ const BLOCK: usize = 1 << 20;
 /// A longer line is none of ours: an id has at most 63 letters, an own account's at most 131.
 const LINE_MAX: usize = 1_024;
 
+/// [`Writer::flush`] waits this long at the most.
+const FLUSH_MOST: Duration = Duration::from_secs(3);
+
 /// The thread that writes.
 #[derive(Debug)]
 pub(super) struct Writer {
     lines: Option<SyncSender<Line>>,
+    /// How many lines were handed over and written; for `flush`.
+    counts: Arc<(AtomicU64, AtomicU64)>,
     thread: Option<JoinHandle<()>>,
     /// Whether the thread fell behind, so that it is said once.
     behind: AtomicBool,
@@ -61,16 +66,33 @@ impl Writer {
         let mut log = Log::open(folder, table, now)?;
         let (lines, waiting) = sync_channel(WAITING_MAX);
         let table = Arc::clone(table);
-        let run = move || write_all(&mut log, &waiting, &table);
+        let counts = Arc::new((AtomicU64::new(0), AtomicU64::new(0)));
+        let written = Arc::clone(&counts);
+        let run = move || write_all(&mut log, &waiting, &table, &written.1);
         let thread = std::thread::Builder::new().name("pins".into()).spawn(run)?;
-        Ok(Writer { lines: Some(lines), thread: Some(thread), behind: AtomicBool::new(false) })
+        Ok(Writer { lines: Some(lines), counts, thread: Some(thread), behind: AtomicBool::new(false) })
     }
 
     pub(super) fn write(&self, hash: Hash, pin: Arc<Pin>, now: UnixMs) {
         let sent = self.lines.as_ref().is_some_and(|lines| lines.try_send(Line { at: now.0, hash, pin }).is_ok());
+        self.counts.0.fetch_add(u64::from(sent), Ordering::AcqRel);
         let was_behind = self.behind.swap(!sent, Ordering::Relaxed);
         if !sent && !was_behind {
             tracing::warn!("pins come faster than data_dir takes them; some will not outlive this process");
+        }
+    }
+}
+
+impl Writer {
+    /// Waits until all lines handed over are written, within [`FLUSH_MOST`].
+    pub(super) fn flush(&self) {
+        let wanted = self.counts.0.load(Ordering::Acquire);
+        let step = WRITE_EVERY / 20;
+        for _ in 0..FLUSH_MOST.as_millis() / step.as_millis().max(1) {
+            if self.counts.1.load(Ordering::Acquire) >= wanted {
+                return;
+            }
+            std::thread::sleep(step);
         }
     }
 }
@@ -86,7 +108,7 @@ impl Drop for Writer {
 }
 
 /// Writes until nobody can send any more, and reads what another process wrote meanwhile.
-fn write_all(log: &mut Log, waiting: &Receiver<Line>, table: &Mutex<Table>) {
+fn write_all(log: &mut Log, waiting: &Receiver<Line>, table: &Mutex<Table>, written: &AtomicU64) {
     let mut failing = false;
     loop {
         let first = waiting.recv_timeout(WRITE_EVERY);
@@ -103,6 +125,7 @@ fn write_all(log: &mut Log, waiting: &Receiver<Line>, table: &Mutex<Table>) {
             tracing::warn!("cannot keep pins in {}: {error}", log.path.display());
         }
         failing = done.is_err();
+        written.fetch_add(lines.len() as u64, Ordering::AcqRel);
         if ended {
             return;
         }

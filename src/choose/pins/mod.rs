@@ -94,6 +94,13 @@ impl Pins {
         Ok(Pins { table, writer: Some(writer) })
     }
 
+    /// Waits until all that was noted is written, at most for a few seconds.
+    pub fn flush(&self) {
+        if let Some(writer) = &self.writer {
+            writer.flush();
+        }
+    }
+
     /// Notes that `account` made what `id` names, for the key's group and user.
     pub fn note(&self, id: &str, account: &Id, key: &Key, now: UnixMs) {
         let group = &key.group;

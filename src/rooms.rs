@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::body::Buffered;
-use super::running::Registry;
 use crate::access_log::{AccessLog, Chosen};
+use crate::buffered::Buffered;
 use crate::choose::Pins;
 use crate::config::Store;
 use crate::metrics::Metrics;
 use crate::parking::Change;
+use crate::running::Registry;
 use crate::settle::Record;
 use crate::upstream::peer::Peers;
 use crate::words::Id;

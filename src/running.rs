@@ -8,7 +8,16 @@ use dashmap::DashMap;
 use futures::task::AtomicWaker;
 use tokio::sync::Notify;
 
-use super::shared::Ending;
+
+/// Why a request is ended from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    No,
+    /// Its key, user or group is gone or disabled.
+    Revoked,
+    /// The process ends.
+    Shutdown,
+}
 
 /// All requests in flight.
 #[derive(Default)]
@@ -31,12 +40,14 @@ pub struct Running {
 }
 
 impl Running {
-    pub(super) fn ended(&self, waker: &Waker) -> Ending {
+    /// Whether this request is to end now; remembers whom to wake when it is.
+    pub fn ended(&self, waker: &Waker) -> Ending {
         self.waker.register(waker);
         self.ending()
     }
 
-    pub(super) fn ending(&self) -> Ending {
+    /// Whether and why this request is to end.
+    pub fn ending(&self) -> Ending {
         match self.ending.load(Ordering::Acquire) {
             0 => Ending::No,
             1 => Ending::Revoked,
@@ -44,7 +55,8 @@ impl Running {
         }
     }
 
-    pub(super) fn draining(&self) -> bool {
+    /// Whether the process is about to end.
+    pub fn draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 
@@ -69,7 +81,7 @@ impl Drop for Counted {
 pub struct Entry {
     registry: Arc<Registry>,
     number: u64,
-    pub(super) running: Arc<Running>,
+    pub running: Arc<Running>,
 }
 
 impl Drop for Entry {
