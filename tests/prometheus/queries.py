@@ -52,11 +52,11 @@ METRICS = {
     "config_keys": set(),
     "config_info": {"hash"},
     "config_loaded_timestamp_seconds": set(),
-    "cert_expiry_seconds": set(),
+    "cert_expiry_seconds": {"address"},
     "unpriced_requests_total": {"model"},
     "usage_implausible_total": {"account"},
     "access_log_dropped_total": set(),
-    "build_info": set(),
+    "build_info": {"version"},
 }
 HISTOGRAMS = {"request_duration_seconds", "time_to_first_byte_seconds", "overhead_seconds"}
 SCRAPED = {"instance", "job"}
