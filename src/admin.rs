@@ -11,9 +11,9 @@ use pingora::protocols::http::ServerSession;
 
 use crate::clock;
 use crate::config::snapshot::Snapshot;
-use crate::rooms::Rooms;
 use crate::health;
 use crate::parking;
+use crate::rooms::Rooms;
 
 /// Answers on the admin port.
 pub struct Admin {

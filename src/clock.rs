@@ -89,9 +89,8 @@ thread_local! {
 /// request asks the system.
 pub fn request_id() -> String {
     let (high, low) = IDS.with(|cell| {
-        let (high, low) = cell.get().unwrap_or_else(|| {
-            (u64::from_ne_bytes(random_bytes()) | 1, u64::from_ne_bytes(random_bytes()) | 1)
-        });
+        let (high, low) =
+            cell.get().unwrap_or_else(|| (u64::from_ne_bytes(random_bytes()) | 1, u64::from_ne_bytes(random_bytes()) | 1));
         let (mut first, mut second) = (Chance(high), Chance(low));
         let id = (first.next_u64(), second.next_u64());
         cell.set(Some((first.0, second.0)));

@@ -13,8 +13,8 @@ use pingora::server::configuration::ServerConf;
 
 use crate::clock;
 use crate::config::snapshot::{Account, Timeouts};
-use crate::rooms::Rooms;
 use crate::parking;
+use crate::rooms::Rooms;
 use crate::upstream::headers::{self, Outgoing};
 use crate::words::Dialect;
 
@@ -80,8 +80,7 @@ fn free_request(account: &Account) -> Option<(Dialect, &'static str, Option<&'st
 async fn ask(rooms: &Rooms, connector: &Connector, account: &Account) -> Result<u16, String> {
     let (dialect, tail, query) = free_request(account).ok_or("its service has no free request")?;
     let endpoint = account.endpoints.get(dialect).ok_or("it has no endpoint")?;
-    let timeouts =
-        Timeouts { connect: PATIENCE, first_byte: PATIENCE, stream_start: PATIENCE, idle: PATIENCE, total: PATIENCE };
+    let timeouts = Timeouts { connect: PATIENCE, first_byte: PATIENCE, stream_start: PATIENCE, idle: PATIENCE, total: PATIENCE };
     let address = rooms.peers.addresses(account, endpoint).await?.into_iter().next().ok_or("no address")?;
     let mut peer = rooms.peers.peer(account, dialect, endpoint, address, &timeouts);
     peer.options.read_timeout = Some(PATIENCE);

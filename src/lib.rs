@@ -20,8 +20,8 @@ pub mod metrics; // every metric's name
 pub mod parking; // who is set aside, why, until when
 pub mod price; // what it costs, what is charged
 pub mod quota; // which counters, how much; a lease or a refusal
-pub mod route; // which operation
 pub mod rooms; // the rooms that keep something, together
+pub mod route; // which operation
 pub mod running; // the requests that run just now
 pub mod server; // wiring, listeners, shutdown
 pub mod settle; // the end of every request

@@ -49,12 +49,13 @@ pub struct Metrics {
 
 /// From half a millisecond to an hour: answers take minutes.
 const SECONDS: &[f64] = &[
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0,
-    3600.0,
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0,
+    1800.0, 3600.0,
 ];
 /// From 10 µs to a second: what the gateway itself adds.
 const OVERHEAD_SECONDS: &[f64] = &[
-    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_15, 0.000_2, 0.000_3, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0,
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_15, 0.000_2, 0.000_3, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
+    0.25, 1.0,
 ];
 
 impl Metrics {
@@ -71,7 +72,11 @@ impl Metrics {
                 "Requests, by their end.",
                 &["enterprise", "group", "service", "dialect", "model", "status", "outcome"],
             )?,
-            requests_of_users: make.counters("user_requests_total", "Requests of each user (metrics.users).", &["group", "user"])?,
+            requests_of_users: make.counters(
+                "user_requests_total",
+                "Requests of each user (metrics.users).",
+                &["group", "user"],
+            )?,
             charged_of_users: make.counters(
                 "user_charged_nanodollars_total",
                 "What each user's requests were charged, in nano-dollars (metrics.users).",
@@ -85,21 +90,46 @@ impl Metrics {
             cost: make.counters("cost_nanodollars_total", "Cost by the price book, in nano-dollars.", traffic)?,
             charged: make.counters("charged_nanodollars_total", "What groups were charged, in nano-dollars.", traffic)?,
             duration: make.histogram("request_duration_seconds", "From the request's header to the last byte.", SECONDS)?,
-            first_byte: make.histogram("time_to_first_byte_seconds", "From the request's header to the first byte sent.", SECONDS)?,
-            overhead: make.histogram("overhead_seconds", "What the gateway itself added before the first byte.", OVERHEAD_SECONDS)?,
+            first_byte: make.histogram(
+                "time_to_first_byte_seconds",
+                "From the request's header to the first byte sent.",
+                SECONDS,
+            )?,
+            overhead: make.histogram(
+                "overhead_seconds",
+                "What the gateway itself added before the first byte.",
+                OVERHEAD_SECONDS,
+            )?,
             attempts: make.counters("attempts_total", "Tries at accounts, by verdict.", &["account", "verdict"])?,
-            failovers: make.counters("failovers_total", "Attempts that were followed by another, by verdict.", &["group", "verdict"])?,
+            failovers: make.counters(
+                "failovers_total",
+                "Attempts that were followed by another, by verdict.",
+                &["group", "verdict"],
+            )?,
             refusals: make.counters("refusals_total", "Requests that the gateway refused.", &["code", "group"])?,
             unpriced: make.counters("unpriced_requests_total", "Requests to models without a price.", &["model"])?,
-            implausible: make.counters("usage_implausible_total", "Answers whose figures gave way to the estimate.", &["account"])?,
+            implausible: make.counters(
+                "usage_implausible_total",
+                "Answers whose figures gave way to the estimate.",
+                &["account"],
+            )?,
             account_in_flight: make.gauges("account_in_flight", "Attempts in flight on this instance.", &["account"])?,
-            account_parked: make.gauges("account_parked", "1 while the account, or a model of it, is set aside.", &["account", "reason"])?,
+            account_parked: make.gauges(
+                "account_parked",
+                "1 while the account, or a model of it, is set aside.",
+                &["account", "reason"],
+            )?,
             reloads: make.counter("config_reload_total", "Reloads that came into force.")?,
-            reload_failed: make.gauge("config_reload_failed", "1 while the files on disk are faulty and an older configuration is in force.")?,
+            reload_failed: make
+                .gauge("config_reload_failed", "1 while the files on disk are faulty and an older configuration is in force.")?,
             keys: make.gauge("config_keys", "Keys in the configuration in force.")?,
             info: make.gauges("config_info", "1, with the hash of the configuration in force.", &["hash"])?,
             loaded: make.gauge("config_loaded_timestamp_seconds", "When the configuration in force was loaded.")?,
-            cert_expiry: make.float_gauges("cert_expiry_seconds", "Seconds until a certificate of `listen` ends.", &["address"])?,
+            cert_expiry: make.float_gauges(
+                "cert_expiry_seconds",
+                "Seconds until a certificate of `listen` ends.",
+                &["address"],
+            )?,
             log_dropped: make.counter("access_log_dropped_total", "Lines that were not written.")?,
             users: Mutex::default(),
             unpriced_models: Mutex::default(),
@@ -202,7 +232,7 @@ impl Metrics {
 
     /// Counts a refusal by the gateway.
     pub fn refused(&self, code: Code, group: &str) {
-        self.refusals.with_label_values(&[crate::dialect::code_name(code), group]).inc();
+        self.refusals.with_label_values(&[crate::dialect::row(code).name, group]).inc();
     }
 
     /// A parking of `account` for `reason` began or ended.

@@ -41,7 +41,12 @@ impl Rooms {
                 tracing::warn!("account {account} is parked{} ({}{error}) {until}", of(model), reason.name());
             }
             Change::Recovered { model, reason, by } => {
-                tracing::info!("account {account} is free again{} (it was parked for {}; by {})", of(model), reason.name(), by.name());
+                tracing::info!(
+                    "account {account} is free again{} (it was parked for {}; by {})",
+                    of(model),
+                    reason.name(),
+                    by.name()
+                );
             }
         }
     }

@@ -8,7 +8,6 @@ use dashmap::DashMap;
 use futures::task::AtomicWaker;
 use tokio::sync::Notify;
 
-
 /// Why a request is ended from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -100,12 +99,8 @@ impl Registry {
     /// Enters a request that goes to an account, under its key's hash.
     pub fn enter(self: &Arc<Self>, key: [u8; 32]) -> Entry {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let running = Arc::new(Running {
-            key,
-            ending: AtomicU8::new(0),
-            waker: AtomicWaker::new(),
-            draining: Arc::clone(&self.draining),
-        });
+        let running =
+            Arc::new(Running { key, ending: AtomicU8::new(0), waker: AtomicWaker::new(), draining: Arc::clone(&self.draining) });
         self.requests.insert(number, Arc::clone(&running));
         Entry { registry: Arc::clone(self), number, running }
     }

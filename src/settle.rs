@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use crate::config::snapshot::{Account, Group, Key, PriceBy};
 use crate::price::{self, Ask, Book, Cost, Entry, Scope};
-use crate::words::{
-    Basis, Dialect, Id, Metered, Nanodollars, Operation, Outcome, UnixMs, Usage, Verdict, Via,
-};
+use crate::words::{Basis, Dialect, Id, Metered, Nanodollars, Operation, Outcome, UnixMs, Usage, Verdict, Via};
 
 /// Everything that is told of one request: the access log's line, and what the metrics count.
 #[derive(Debug, Default)]
@@ -106,7 +104,8 @@ pub struct Pricing<'a> {
 /// Prices what a meter found.
 pub fn bill(found: &Metered, pricing: &Pricing<'_>) -> Bill {
     let account = pricing.account;
-    let scope = Scope { account: account.id.as_str(), service: account.service.id.as_str(), provider: account.service.prices.as_str() };
+    let scope =
+        Scope { account: account.id.as_str(), service: account.service.id.as_str(), provider: account.service.prices.as_str() };
     let ask = Ask {
         scope,
         sent: pricing.model_sent,
@@ -136,4 +135,3 @@ pub fn bill(found: &Metered, pricing: &Pricing<'_>) -> Bill {
         implausible: found.implausible,
     }
 }
-

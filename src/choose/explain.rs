@@ -84,7 +84,8 @@ fn any_key(group: &Arc<Group>, user: &Arc<User>) -> Key {
         operations: None,
         expires: None,
         allow_from: None,
-        buffered: Default::default(), enabled: true,
+        buffered: Default::default(),
+        enabled: true,
     }
 }
 

@@ -89,7 +89,11 @@ enum AccountsCommand {
 /// Runs the program. Exit codes: 0 fine, 1 faulty configuration or failure, 2 usage.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,pingora=warn,pingora_core=warn,pingora_proxy=warn,hickory_resolver=warn,hickory_net=warn,hickory_proto=warn"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        EnvFilter::new(
+            "info,pingora=warn,pingora_core=warn,pingora_proxy=warn,hickory_resolver=warn,hickory_net=warn,hickory_proto=warn",
+        )
+    });
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     match cli.command.unwrap_or(Command::Run { upgrade: false }) {
         Command::Run { upgrade } => match server::run(&cli.config, upgrade) {
@@ -105,10 +109,12 @@ pub fn main() -> ExitCode {
             Ok(text) => done(&text),
             Err(error) => fail(&error),
         },
-        Command::Key { command: KeyCommand::Hash { key } } => match key.map_or_else(read_line, Ok).and_then(|key| key_new::hash(&key)) {
-            Ok(text) => done(&text),
-            Err(error) => fail(&error),
-        },
+        Command::Key { command: KeyCommand::Hash { key } } => {
+            match key.map_or_else(read_line, Ok).and_then(|key| key_new::hash(&key)) {
+                Ok(text) => done(&text),
+                Err(error) => fail(&error),
+            }
+        }
         Command::Explain(explain) => explained(&cli.config, &explain),
         Command::Accounts { command } => accounts(&cli.config, command),
     }
@@ -156,7 +162,8 @@ fn explained(config: &std::path::Path, explain: &Explain) -> ExitCode {
     let snapshot = store.snapshot();
     let asked = [&explain.group, &explain.user, &explain.model];
     if asked.iter().all(|word| !word.contains(char::is_whitespace)) {
-        let question = format!("explain {} {} {} {}", explain.group, explain.user, explain.model, dialect.map_or("", Dialect::name));
+        let question =
+            format!("explain {} {} {} {}", explain.group, explain.user, explain.model, dialect.map_or("", Dialect::name));
         if let Ok(answer) = control::ask(&snapshot.settings.run_dir, question.trim()) {
             return if let Some(error) = answer.strip_prefix("error: ") { fail(error) } else { done(&answer) };
         }
@@ -198,7 +205,8 @@ fn table(json: &str) -> String {
     };
     let mut rows = vec![["ACCOUNT", "SERVICE", "IN FLIGHT", "STATE"].map(str::to_owned)];
     for account in parsed["accounts"].as_array().into_iter().flatten() {
-        let parked: Vec<String> = account["parked"].as_array().into_iter().flatten().map(|parking| parked(parking, text)).collect();
+        let parked: Vec<String> =
+            account["parked"].as_array().into_iter().flatten().map(|parking| parked(parking, text)).collect();
         let state = match (account["enabled"].as_bool(), parked.is_empty()) {
             (Some(false), _) => "disabled".to_owned(),
             (_, true) => "ready".to_owned(),

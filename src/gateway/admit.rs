@@ -183,7 +183,8 @@ fn wishes(key: &Key, headers: &HeaderMap, record: &mut Record) -> Result<Wished,
         let value = value.to_str().map_err(|_| bad("x-aicarpool-tag"))?;
         for tag in value.split(',') {
             let (name, value) = tag.trim().split_once('=').ok_or_else(|| bad("x-aicarpool-tag"))?;
-            let sane = |text: &str| !text.is_empty() && text.len() <= TAG_BYTES_MOST && !text.bytes().any(|b| b.is_ascii_control());
+            let sane =
+                |text: &str| !text.is_empty() && text.len() <= TAG_BYTES_MOST && !text.bytes().any(|b| b.is_ascii_control());
             if !sane(name) || !sane(value) || record.tags.len() >= TAGS_MOST {
                 return Err(bad("x-aicarpool-tag"));
             }
@@ -211,7 +212,8 @@ fn bad(name: &str) -> Refusal {
 /// Which accounts can hold what the request points to.
 fn reach(rooms: &Rooms, key: &Arc<Key>, route: &Route, facts: &Facts, now: Now) -> Result<Reach, Refusal> {
     let listed = matches!(route.kind, Kind::FileList | Kind::BatchList);
-    let kept = route.operation == Operation::Files || route.operation == Operation::Batches || route.operation == Operation::Responses;
+    let kept =
+        route.operation == Operation::Files || route.operation == Operation::Batches || route.operation == Operation::Responses;
     let named = route.object.as_deref().filter(|_| kept);
     if listed {
         return Ok(Reach::Sole);

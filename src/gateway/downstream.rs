@@ -92,11 +92,15 @@ enum State {
     Waiting,
     Holding(Box<Holding>),
     /// Everything goes on as it comes.
-    Passing { stream: bool },
+    Passing {
+        stream: bool,
+    },
     /// The answer was written by us: what the provider still says is dropped.
     Answered,
     /// The client left: what comes is read for its figures only.
-    Left { at: Instant },
+    Left {
+        at: Instant,
+    },
 }
 
 struct Holding {
@@ -402,7 +406,7 @@ impl Holding {
                     First::More if self.held_bytes() > HOLD_BYTES_MOST => Some(Held::Begun),
                     First::More => None,
                     First::Meaningful => Some(Held::Begun),
-                    First::Error { status, body, kind } => Some(Held::ErrorEvent { status, body, kind }),
+                    First::Error(failure) => Some(Held::ErrorEvent(failure)),
                     First::Empty => Some(Held::Empty),
                 }
             }
@@ -420,7 +424,7 @@ impl Holding {
         match &mut self.first {
             Some(first) => match first.end() {
                 First::Meaningful => Held::Begun,
-                First::Error { status, body, kind } => Held::ErrorEvent { status, body, kind },
+                First::Error(failure) => Held::ErrorEvent(failure),
                 First::More | First::Empty => Held::Empty,
             },
             None => Held::Whole,

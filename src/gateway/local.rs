@@ -4,10 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::Method;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::HttpTask;
-use pingora::protocols::http::server::Session as HttpSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
@@ -123,6 +120,8 @@ fn entry(listed: choose::Listed) -> ModelEntry {
     ModelEntry {
         id: listed.id.to_string(),
         owned_by: listed.provider.to_string(),
+        display_name: None,
+        created: None,
         max_input: listed.max_input,
         max_output: listed.max_output,
     }
@@ -286,9 +285,10 @@ pub(super) fn cause(error: &Error) -> Cause {
 /// What a transport error means.
 pub(super) fn transport_of(error: &Error) -> Transport {
     match error.etype() {
-        ErrorType::TLSHandshakeFailure | ErrorType::TLSHandshakeTimedout | ErrorType::InvalidCert | ErrorType::TLSWantX509Lookup => {
-            Transport::Tls
-        }
+        ErrorType::TLSHandshakeFailure
+        | ErrorType::TLSHandshakeTimedout
+        | ErrorType::InvalidCert
+        | ErrorType::TLSWantX509Lookup => Transport::Tls,
         ErrorType::ReadTimedout => Transport::Timeout { first_byte: true },
         ErrorType::ConnectionClosed => Transport::Closed,
         ErrorType::ReadError | ErrorType::WriteError | ErrorType::H2Error | ErrorType::InvalidH2 | ErrorType::WriteTimedout => {
@@ -320,18 +320,4 @@ pub(super) fn revoked() -> Refusal {
 pub(super) fn took_too_long() -> Refusal {
     Refusal::new(Code::UpstreamTimeout, "the request took longer than this gateway allows (failover.total_timeout)")
         .again(Again::Unknown)
-}
-
-/// Whether this task is the first of an answer to a HEAD request, which has no body.
-pub(super) fn is_head(session: &HttpSession) -> bool {
-    session.req_header().method == Method::HEAD
-}
-
-/// The bytes of a task's body.
-pub(super) fn body_of(task: &HttpTask) -> Option<&Bytes> {
-    match task {
-        HttpTask::Body(Some(bytes), _) => Some(bytes),
-        HttpTask::Header(..) | HttpTask::Body(None, _) | HttpTask::UpgradedBody(..) | HttpTask::Trailer(_) | HttpTask::Done
-        | HttpTask::Failed(_) => None,
-    }
 }

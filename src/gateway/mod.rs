@@ -58,10 +58,7 @@ pub struct Context {
     stage: Stage,
     /// Waiting on the request's body.
     waited: Duration,
-    /// From arrival until the first attempt began.
     _counted: Counted,
-    /// Told when this request's header was here: see `server::Front`.
-    pub(crate) seen: Option<Arc<std::sync::atomic::AtomicBool>>,
 }
 
 enum Stage {
@@ -125,11 +122,11 @@ impl Gateway {
     async fn refuse(&self, session: &mut Session, context: &mut Context, refusal: &Refusal) {
         let (dialect, responses) = match (context.record.dialect, context.record.operation) {
             (Some(dialect), operation) => (dialect, operation == Some(Operation::Responses)),
-            (None, _) => dialect::looks_like(session.req_header()),
+            (None, _) => route::dialect_looks_like(local::raw_path(session.req_header()), &session.req_header().headers),
         };
         let record = &mut context.record;
         record.outcome = Some(Outcome::Refused);
-        record.error = Some(dialect::code_name(refusal.code).to_owned());
+        record.error = Some(dialect::row(refusal.code).name.to_owned());
         let group = record.key.as_ref().map_or("", |key| key.group.id.as_str());
         self.rooms.metrics.refused(refusal.code, group);
         let answer = dialect::refusal(dialect, responses, refusal, &record.id, clock::now().wall);
@@ -290,7 +287,6 @@ impl ProxyHttp for Gateway {
             stage: Stage::Arrived,
             waited: Duration::ZERO,
             _counted: self.rooms.registry.count(),
-            seen: None,
         }
     }
 
@@ -307,7 +303,9 @@ impl ProxyHttp for Gateway {
 
     /// 5 try: the account of this attempt.
     async fn upstream_peer(&self, _session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
-        let Stage::Admitted(flight) = &mut context.stage else { return Error::e_explain(ErrorType::InternalError, "not admitted") };
+        let Stage::Admitted(flight) = &mut context.stage else {
+            return Error::e_explain(ErrorType::InternalError, "not admitted");
+        };
         flight.meter = None;
         flight.strip = None;
         flight.headed = None;
@@ -391,7 +389,13 @@ impl ProxyHttp for Gateway {
         Ok(())
     }
 
-    fn fail_to_connect(&self, _session: &mut Session, _peer: &HttpPeer, context: &mut Context, mut error: Box<Error>) -> Box<Error> {
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        context: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
         let Stage::Admitted(flight) = &mut context.stage else { return error };
         let mut trial = flight.shared.trial.lock();
         tracing::debug!("account {}: {error}", trial.candidate.account.id);
@@ -555,7 +559,9 @@ impl ProxyHttp for Gateway {
         let length = body.len() as u64;
         flight.shared.begun.store(true, std::sync::atomic::Ordering::Relaxed);
         context.record.status = header.status.as_u16();
-        if session.write_response_header(header, false).await.is_ok() && session.write_response_body(Some(body), true).await.is_ok() {
+        if session.write_response_header(header, false).await.is_ok()
+            && session.write_response_body(Some(body), true).await.is_ok()
+        {
             flight.sent = length;
             flight.shared.first_byte_sent();
         }
@@ -576,8 +582,8 @@ impl ProxyHttp for Gateway {
             self.settle(*flight, error, context);
         } else {
             context.record.times.total = clock::steady().saturating_duration_since(context.arrived.steady);
-            context.record.times.first_byte = (context.record.status > 0 && context.record.status != 499)
-                .then_some(context.record.times.total);
+            context.record.times.first_byte =
+                (context.record.status > 0 && context.record.status != 499).then_some(context.record.times.total);
         }
         self.rooms.tell(&context.record);
     }
@@ -653,7 +659,7 @@ impl Gateway {
             Outcome::Ok
         });
         record.error = match trial.refused {
-            Some(code) => Some(dialect::code_name(code).to_owned()),
+            Some(code) => Some(dialect::row(code).name.to_owned()),
             None if record.status >= 400 => trial.error.take().or(found.error),
             None => found.error,
         };
@@ -672,5 +678,6 @@ impl Gateway {
             first.saturating_sub(trial.upstream.unwrap_or_default()).saturating_sub(times.held).saturating_sub(context.waited)
         });
         record.response_bytes = flight.sent;
+        trial.settle(&record.bill);
     }
 }

@@ -18,7 +18,7 @@ use super::shared::Limits;
 use crate::choose::{self, Candidate, Plan};
 use crate::clock::{self, Now};
 use crate::config::snapshot::{Failover, Key, OnDisconnect, Timeouts};
-use crate::dialect::{self, FirstEvent};
+use crate::dialect::{self, Failure, FirstEvent};
 use crate::facts::Facts;
 use crate::parking::{self, Attempt, Change, Notes};
 use crate::quota::Lease;
@@ -44,7 +44,7 @@ pub(crate) enum Held {
     /// The stream has begun.
     Begun,
     /// The stream's first event is an error; `body` is it as a plain answer.
-    ErrorEvent { status: u16, body: Bytes, kind: String },
+    ErrorEvent(Failure),
     /// A stream without events.
     Empty,
     /// As much of the body as is read before judging.
@@ -93,7 +93,16 @@ pub(crate) struct Open {
 
 impl Open {
     fn new(now: Instant) -> Open {
-        Open { began: now, sent: None, status: None, addresses: Vec::new(), resolved: false, reused: false, verdict: None, bill: None }
+        Open {
+            began: now,
+            sent: None,
+            status: None,
+            addresses: Vec::new(),
+            resolved: false,
+            reused: false,
+            verdict: None,
+            bill: None,
+        }
     }
 }
 
@@ -105,7 +114,8 @@ pub(crate) struct Trial {
     pub route: Arc<Route>,
     pub facts: Arc<Facts>,
     plan: Plan,
-    lease: Lease,
+    /// Taken when it is settled.
+    lease: Option<Lease>,
     pub candidate: Candidate,
     failover: Failover,
     pub open: Open,
@@ -146,7 +156,7 @@ impl Trial {
             route,
             facts,
             plan,
-            lease,
+            lease: Some(lease),
             candidate,
             open: Open::new(clock::steady()),
             attempts: Vec::new(),
@@ -207,7 +217,7 @@ impl Trial {
     }
 
     pub(crate) fn first_event(&self) -> FirstEvent {
-        FirstEvent::new(self.route.dialect, self.route.operation, self.route.array)
+        FirstEvent::new(self.route.dialect, self.route.operation)
     }
 
     /// The current account serves: lifts its parking, and notes its time to first byte.
@@ -253,16 +263,15 @@ impl Trial {
                 }
             }
             Held::Whole => {
-                let decoded = header
-                    .headers
-                    .get("content-encoding")
-                    .and_then(|v| v.to_str().ok())
-                    .and_then(|encoding| crate::facts::decode(Bytes::copy_from_slice(body), Some(encoding), 1024 * 1024).ok());
+                let decoded =
+                    header.headers.get("content-encoding").and_then(|v| v.to_str().ok()).and_then(|encoding| {
+                        crate::facts::decode(Bytes::copy_from_slice(body), Some(encoding), 1024 * 1024).ok()
+                    });
                 let body = decoded.as_deref().unwrap_or(body);
                 let stands_for = if status < 400 { 502 } else { status };
                 self.judged(stands_for, &header.headers, body, None, false, Some(header))
             }
-            Held::ErrorEvent { status, body, kind } => {
+            Held::ErrorEvent(Failure { status, body, kind }) => {
                 self.error = Some(kind);
                 let plain = self.plain(status, body.clone());
                 self.judged(status, &header.headers, &body, Some(plain), true, None)
@@ -367,7 +376,7 @@ impl Trial {
         if late || tried >= self.failover.max_attempts as usize {
             return false;
         }
-        let Some(candidate) = self.lease.advance(&mut self.plan, now) else { return false };
+        let Some(candidate) = self.lease.as_mut().and_then(|lease| lease.advance(&mut self.plan, now)) else { return false };
         self.close();
         self.candidate = candidate;
         true
@@ -427,8 +436,10 @@ impl Trial {
     fn refusal(&self, now: Now) -> Refusal {
         let verdict = self.open.verdict.or_else(|| self.attempts.last().map(|a| a.verdict));
         match verdict {
-            Some(Verdict::Connect) => Refusal::new(Code::UpstreamFailed, "No account of your group could be reached; try again in a moment.")
-                .again(crate::words::Again::Unknown),
+            Some(Verdict::Connect) => {
+                Refusal::new(Code::UpstreamFailed, "No account of your group could be reached; try again in a moment.")
+                    .again(crate::words::Again::Unknown)
+            }
             Some(Verdict::Server) if self.open.status.is_none() => {
                 Refusal::new(Code::UpstreamTimeout, "The provider did not answer in time; try again in a moment.")
                     .again(crate::words::Again::Unknown)
@@ -453,12 +464,16 @@ impl Trial {
 
     /// The client left: its place at the account is free at once.
     pub(crate) fn free_place(&mut self) {
-        self.lease.free_place();
+        if let Some(lease) = &mut self.lease {
+            lease.free_place();
+        }
     }
 
     /// Ends the lease.
-    pub(crate) fn settle(self, bill: &settle::Bill) {
-        self.lease.settle(bill);
+    pub(crate) fn settle(&mut self, bill: &settle::Bill) {
+        if let Some(lease) = self.lease.take() {
+            lease.settle(bill);
+        }
     }
 }
 

@@ -44,8 +44,8 @@ impl Certificate {
             .map_err(|e| named(&files.cert, e.to_string()))?;
         let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| named(&files.key, e.to_string()))?;
         let provider = rustls::crypto::ring::default_provider();
-        let certified =
-            CertifiedKey::from_der(chain, key, &provider).map_err(|e| named(&files.cert, format!("with {}: {e}", files.key.display())))?;
+        let certified = CertifiedKey::from_der(chain, key, &provider)
+            .map_err(|e| named(&files.cert, format!("with {}: {e}", files.key.display())))?;
         self.current.store(Some(Arc::new(certified)));
         Ok(())
     }

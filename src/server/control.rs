@@ -14,8 +14,8 @@ use tokio::net::{UnixListener, UnixStream};
 use crate::admin;
 use crate::choose::{self, Question};
 use crate::clock;
-use crate::rooms::Rooms;
 use crate::parking;
+use crate::rooms::Rooms;
 use crate::words::Dialect;
 
 /// A question is no longer than this.
@@ -95,7 +95,9 @@ fn answer(question: &str, rooms: &Rooms) -> String {
             }
         }
         (Some("explain"), Some(group)) => {
-            let (Some(user), Some(model)) = (words.next(), words.next()) else { return "error: explain GROUP USER MODEL\n".to_owned() };
+            let (Some(user), Some(model)) = (words.next(), words.next()) else {
+                return "error: explain GROUP USER MODEL\n".to_owned();
+            };
             let named = words.next();
             let dialect = named.and_then(|name| Dialect::ALL.into_iter().find(|d| d.name() == name));
             let question = Question { group, user, model, dialect, live: true };

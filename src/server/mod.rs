@@ -33,8 +33,8 @@ use self::certs::Certificate;
 use self::front::Front;
 use self::leaving::Leaving;
 use crate::access_log::{AccessLog, Chosen};
-use crate::buffered::Buffered;
 use crate::admin::Admin;
+use crate::buffered::Buffered;
 use crate::choose::Pins;
 use crate::clock;
 use crate::config::snapshot::{Listen, LogPath, Snapshot};
@@ -70,7 +70,8 @@ pub fn run(path: &Path, upgrade: bool) -> Result<(), String> {
     raise_descriptor_limit();
     let lives = Arc::new(Lives::default());
     let store = Store::open(path, lives).map_err(|faults| {
-        faults.iter().map(|fault| format!("{fault}\n")).collect::<String>() + &format!("{} faults; nothing was started", faults.len())
+        faults.iter().map(|fault| format!("{fault}\n")).collect::<String>()
+            + &format!("{} faults; nothing was started", faults.len())
     })?;
     let config = Arc::new(store);
     let snapshot = config.snapshot();
@@ -99,13 +100,10 @@ pub fn run(path: &Path, upgrade: bool) -> Result<(), String> {
         return Err(format!("run_dir: {} is too long for a socket; choose a shorter one", upgrade_socket.display()));
     }
     let (tell, told) = watch::channel(false);
-    let leaving = Leaving::new(Arc::clone(&rooms), tell, upgrade_socket.clone(), background.handle().clone())
-        .map_err(|e| e.to_string())?;
+    let leaving =
+        Leaving::new(Arc::clone(&rooms), tell, upgrade_socket.clone(), background.handle().clone()).map_err(|e| e.to_string())?;
 
-    let mut server = Server::new_with_opt_and_conf(
-        Opt { upgrade, ..Opt::default() },
-        server_conf(&snapshot, &upgrade_socket),
-    );
+    let mut server = Server::new_with_opt_and_conf(Opt { upgrade, ..Opt::default() }, server_conf(&snapshot, &upgrade_socket));
     if let Some(old) = old {
         tell_old_process(old, upgrade_socket.clone());
     }
@@ -209,10 +207,8 @@ fn add_listener<A>(service: &mut Service<A>, listen: &Listen, certificates: &Cer
         service.add_tcp(&address);
         return Ok(());
     };
-    let (_, certificate) = certificates
-        .iter()
-        .find(|(other, _)| other == listen)
-        .ok_or_else(|| format!("listen: {address} has no certificate"))?;
+    let (_, certificate) =
+        certificates.iter().find(|(other, _)| other == listen).ok_or_else(|| format!("listen: {address} has no certificate"))?;
     let settings: TlsSettings = certs::settings(Arc::clone(certificate), files)?;
     service.add_tls_with_settings(&address, None, settings);
     Ok(())
@@ -320,9 +316,8 @@ fn reloaded_to(rooms: &Rooms, certificates: &Certificates, reloaded: &Reloaded) 
             say_config(rooms, &snapshot);
             rooms.peers.reloaded();
             rooms.fields.store(Chosen::of(snapshot.settings.access_log.fields.as_deref()).bits(), Ordering::Relaxed);
-            let good = |hash: &[u8; 32]| {
-                snapshot.keys.get(hash).is_some_and(|key| key.enabled && key.user.enabled && key.group.enabled)
-            };
+            let good =
+                |hash: &[u8; 32]| snapshot.keys.get(hash).is_some_and(|key| key.enabled && key.user.enabled && key.group.enabled);
             let ended = rooms.registry.revoke(good);
             if ended > 0 {
                 tracing::info!("{ended} requests are ended: their key, user or group is gone or disabled");
