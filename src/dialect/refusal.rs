@@ -295,62 +295,164 @@ mod tests {
     fn when_to_try_again() {
         let at = |ms| Again::At(NOW.plus_ms(ms));
         let (anthropic, openai, gemini) = (Dialect::Anthropic, Dialect::Openai, Dialect::Gemini);
-        check(anthropic, false, Code::AccountsRateLimited, at(1), expect![[r#"
+        check(
+            anthropic,
+            false,
+            Code::AccountsRateLimited,
+            at(1),
+            expect![[r#"
             429 x-aicarpool-error=accounts_rate_limited x-aicarpool-retry-after=1 retry-after=1 {"error":{"message":"words","type":"rate_limit_error"},"request_id":"id1","type":"error"}
-        "#]]);
-        check(anthropic, false, Code::AccountsRateLimited, at(-5_000), expect![[r#"
+        "#]],
+        );
+        check(
+            anthropic,
+            false,
+            Code::AccountsRateLimited,
+            at(-5_000),
+            expect![[r#"
             429 x-aicarpool-error=accounts_rate_limited x-aicarpool-retry-after=1 retry-after=1 {"error":{"message":"words","type":"rate_limit_error"},"request_id":"id1","type":"error"}
-        "#]]);
-        check(anthropic, false, Code::NoAccount, at(60_000), expect![[r#"
+        "#]],
+        );
+        check(
+            anthropic,
+            false,
+            Code::NoAccount,
+            at(60_000),
+            expect![[r#"
             503 x-aicarpool-error=no_account x-aicarpool-retry-after=60 retry-after=60 {"error":{"message":"words","type":"overloaded_error"},"request_id":"id1","type":"error"}
-        "#]]);
-        check(anthropic, false, Code::NoAccount, at(60_001), expect![[r#"
+        "#]],
+        );
+        check(
+            anthropic,
+            false,
+            Code::NoAccount,
+            at(60_001),
+            expect![[r#"
             503 x-aicarpool-error=no_account x-aicarpool-retry-after=61 x-should-retry=false {"error":{"message":"words (try again after 2027-01-15 08:01:00 UTC)","type":"overloaded_error"},"request_id":"id1","type":"error"}
-        "#]]);
-        check(anthropic, false, Code::UpstreamFailed, Again::Never, expect![[r#"
+        "#]],
+        );
+        check(
+            anthropic,
+            false,
+            Code::UpstreamFailed,
+            Again::Never,
+            expect![[r#"
             502 x-aicarpool-error=upstream_failed {"error":{"message":"words","type":"api_error"},"request_id":"id1","type":"error"}
-        "#]]);
-        check(openai, false, Code::AccountsRateLimited, at(30_500), expect![[r#"
+        "#]],
+        );
+        check(
+            openai,
+            false,
+            Code::AccountsRateLimited,
+            at(30_500),
+            expect![[r#"
             429 x-aicarpool-error=accounts_rate_limited x-aicarpool-retry-after=31 retry-after=31 {"error":{"code":"accounts_rate_limited","message":"words","param":null,"type":"rate_limit_error"}}
-        "#]]);
-        check(openai, false, Code::NoAccount, at(3_600_000), expect![[r#"
+        "#]],
+        );
+        check(
+            openai,
+            false,
+            Code::NoAccount,
+            at(3_600_000),
+            expect![[r#"
             503 x-aicarpool-error=no_account x-aicarpool-retry-after=3600 x-should-retry=false {"error":{"code":"no_account","message":"words (try again after 2027-01-15 09:00:00 UTC)","param":null,"type":"server_error"}}
-        "#]]);
-        check(gemini, false, Code::AccountsRateLimited, at(30_000), expect![[r#"
+        "#]],
+        );
+        check(
+            gemini,
+            false,
+            Code::AccountsRateLimited,
+            at(30_000),
+            expect![[r#"
             429 x-aicarpool-error=accounts_rate_limited x-aicarpool-retry-after=30 retry-after=30 {"error":{"code":429,"details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"30s"}],"message":"words","status":"RESOURCE_EXHAUSTED"}}
-        "#]]);
-        check(gemini, false, Code::NoAccount, at(900_000), expect![[r#"
+        "#]],
+        );
+        check(
+            gemini,
+            false,
+            Code::NoAccount,
+            at(900_000),
+            expect![[r#"
             503 x-aicarpool-error=no_account x-aicarpool-retry-after=900 x-should-retry=false {"error":{"code":503,"details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"900s"}],"message":"words (try again after 2027-01-15 08:15:00 UTC)","status":"UNAVAILABLE"}}
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn responses_are_told_no_5xx_of_a_busy_pool() {
         let at = |ms| Again::At(NOW.plus_ms(ms));
-        check(Dialect::Openai, true, Code::NoAccount, at(5_000), expect![[r#"
+        check(
+            Dialect::Openai,
+            true,
+            Code::NoAccount,
+            at(5_000),
+            expect![[r#"
             429 x-aicarpool-error=no_account x-aicarpool-retry-after=5 retry-after=5 {"error":{"code":"no_account","message":"words","param":null,"type":"rate_limit_error"}}
-        "#]]);
-        check(Dialect::Openai, true, Code::NoAccount, at(600_001), expect![[r#"
+        "#]],
+        );
+        check(
+            Dialect::Openai,
+            true,
+            Code::NoAccount,
+            at(600_001),
+            expect![[r#"
             429 x-aicarpool-error=no_account x-aicarpool-retry-after=601 x-should-retry=false {"error":{"code":"no_account","message":"words (try again after 2027-01-15 08:10:00 UTC)","param":null,"resets_at":1800000601,"type":"usage_limit_reached"}}
-        "#]]);
-        check(Dialect::Openai, true, Code::NoAccount, Again::Never, expect![[r#"
+        "#]],
+        );
+        check(
+            Dialect::Openai,
+            true,
+            Code::NoAccount,
+            Again::Never,
+            expect![[r#"
             429 x-aicarpool-error=no_account x-should-retry=false {"error":{"code":"no_account","message":"words","param":null,"type":"usage_limit_reached"}}
-        "#]]);
-        check(Dialect::Openai, true, Code::AccountsRateLimited, at(600_000), expect![[r#"
+        "#]],
+        );
+        check(
+            Dialect::Openai,
+            true,
+            Code::AccountsRateLimited,
+            at(600_000),
+            expect![[r#"
             429 x-aicarpool-error=accounts_rate_limited x-aicarpool-retry-after=600 x-should-retry=false {"error":{"code":"accounts_rate_limited","message":"words (try again after 2027-01-15 08:10:00 UTC)","param":null,"resets_at":1800000600,"type":"usage_limit_reached"}}
-        "#]]);
-        check(Dialect::Openai, true, Code::ShuttingDown, Again::Unknown, expect![[r#"
+        "#]],
+        );
+        check(
+            Dialect::Openai,
+            true,
+            Code::ShuttingDown,
+            Again::Unknown,
+            expect![[r#"
             429 x-aicarpool-error=shutting_down {"error":{"code":"shutting_down","message":"words","param":null,"type":"rate_limit_error"}}
-        "#]]);
-        check(Dialect::Openai, true, Code::UpstreamFailed, Again::Unknown, expect![[r#"
+        "#]],
+        );
+        check(
+            Dialect::Openai,
+            true,
+            Code::UpstreamFailed,
+            Again::Unknown,
+            expect![[r#"
             502 x-aicarpool-error=upstream_failed {"error":{"code":"upstream_failed","message":"words","param":null,"type":"server_error"}}
-        "#]]);
-        check(Dialect::Openai, true, Code::UnknownKey, Again::Never, expect![[r#"
+        "#]],
+        );
+        check(
+            Dialect::Openai,
+            true,
+            Code::UnknownKey,
+            Again::Never,
+            expect![[r#"
             401 x-aicarpool-error=unknown_key x-should-retry=false {"error":{"code":"invalid_api_key","message":"words","param":null,"type":"invalid_request_error"}}
-        "#]]);
-        check(Dialect::Openai, true, Code::UpgradeRequired, Again::Never, expect![[r#"
+        "#]],
+        );
+        check(
+            Dialect::Openai,
+            true,
+            Code::UpgradeRequired,
+            Again::Never,
+            expect![[r#"
             426 x-aicarpool-error=upgrade_required x-should-retry=false {"error":{"code":"upgrade_required","message":"words","param":null,"type":"invalid_request_error"}}
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]

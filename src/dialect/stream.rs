@@ -79,7 +79,8 @@ mod tests {
             event: error
             data: {"error":{"message":"the provider's \"stream\" broke off","type":"api_error"},"type":"error"}
 
-        "#]].assert_eq(&told(Dialect::Anthropic, Operation::Messages, false));
+        "#]]
+        .assert_eq(&told(Dialect::Anthropic, Operation::Messages, false));
         expect![[r#"
 
 
@@ -98,7 +99,8 @@ mod tests {
 
             data: {"error":{"code":502,"message":"the provider's \"stream\" broke off","status":"UNAVAILABLE"}}
 
-        "#]].assert_eq(&told(Dialect::Gemini, Operation::Generate, false));
+        "#]]
+        .assert_eq(&told(Dialect::Gemini, Operation::Generate, false));
         let array = format!("[{{}}\r\n{}", told(Dialect::Gemini, Operation::Generate, true));
         assert!(serde_json::from_str::<Vec<serde_json::Value>>(&array).is_ok());
     }
