@@ -228,6 +228,8 @@ static ROWS: &[Row] = &[
     ),
     row(8, &["gemini", "kimi"], only(403), Word(&["permission_denied", "permission_denied_error"]), Means::Credential),
     row(10, ALL, only(403), Anything, Means::UnknownForbidden),
+    // ---- 11: too large stays too large, also where Groq gives it a rate limit's code (section 14)
+    row(11, ALL, only(413), Anything, Means::Request),
     // ---- 16: overload, by code (429 at Mistral, Kimi and Bedrock; 503 elsewhere)
     row(16, ALL, ANY, Word(OVERLOAD_CODES), Means::Overloaded),
     row(16, ALL, (500, 599), Text(OVERLOAD_TEXTS), Means::Overloaded),

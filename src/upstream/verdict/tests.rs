@@ -626,6 +626,7 @@ fn mistral() {
 #[test]
 fn groq() {
     check("groq", 413, &openai("rate_limit_exceeded", "Request too large for model `m` on tokens per minute (TPM)"), "request");
+    check("groq", 413, &openai("rate_limit_exceeded", "…"), "request");
     check("groq", 498, "", "rate_limit model");
     check("groq", 499, "", "request");
     check("groq", 400, &openai("tool_use_failed", "…"), "request");
@@ -738,6 +739,13 @@ fn what_a_client_wrote_decides_nothing() {
     assert_eq!(judgement.verdict, Verdict::Request);
     // An apostrophe opens no quotation.
     check("claude", 400, &anthropic("x", "We're sorry, your credit balance is too low, it's sad"), "money account");
+}
+
+#[test]
+fn without_a_model_no_model_is_lacking() {
+    let says = |status, body: &str| in_words(&judged(Answer { service: "claude", status, headers: &[], body, model: "" }));
+    assert_eq!(says(404, &anthropic("not_found_error", "model: x")), "request");
+    assert_eq!(says(403, &anthropic("permission_error", "This file is not yours.")), "credential account unknown");
 }
 
 #[test]
