@@ -182,7 +182,13 @@ static ROWS: &[Row] = &[
     row(3, OPENROUTER, only(403), Text(&["moderation", "flagged", "guardrail"]), Means::Request),
     row(3, OPENROUTER, only(403), That(flagged), Means::Request),
     // ---- 4: bans
-    row(4, ALL, ANY, Word(&["account_deactivated", "deactivated_workspace", "organization_disabled"]), Means::Ban),
+    row(
+        4,
+        ALL,
+        ANY,
+        Word(&["account_deactivated", "deactivated_workspace", "organization_disabled", "organization_restricted"]),
+        Means::Ban,
+    ),
     row(4, ALL, FAULT, Text(BAN_TEXTS), Means::Ban),
     // ---- 5: a budget's end
     row(5, ALL, ANY, Ending(&["_spend_limit_reached", "_spend_limit_exceeded", "_usage_limit_exceeded"]), Means::SpendLimit),
@@ -209,6 +215,7 @@ static ROWS: &[Row] = &[
     // ---- 9: this account lacks this model
     row(9, ALL, (400, 404), Word(MODEL_CODES), Means::Model),
     row(9, ALL, only(404), Text(&["model", "deployment"]), Means::Model),
+    row(9, OPENROUTER, only(404), Text(&["no endpoints found for"]), Means::Model),
     row(9, ALL, only(400), Text(MODEL_TEXTS), Means::Model),
     row(8, ALL, only(403), WordAndText(&["accessdeniedexception"], &["expired", "token"]), Means::Credential),
     row(9, ALL, only(403), Word(&["accessdeniedexception"]), Means::Model),
@@ -219,6 +226,7 @@ static ROWS: &[Row] = &[
     row(9, &["mistral"], only(403), That(|_, said| !said.html), Means::Model),
     // ---- 10: other 403; a page instead of an answer is a wall before the provider (section 5), not the provider
     row(10, ALL, only(403), That(|_, said| said.html), Means::Server),
+    row(10, ALL, only(403), Text(&["error code: 1"]), Means::Server),
     row(
         10,
         ALL,
@@ -312,6 +320,7 @@ const BAN_TEXTS: &[&str] = &[
     "organization has been disabled",
     "oauth authentication is currently not allowed",
     "account has been deactivated",
+    "access was terminated due to violation",
     "reported as leaked",
 ];
 
@@ -325,6 +334,9 @@ const MONEY_CODES: &[&str] = &[
     "insufficient_credits",
     "insufficient_funds",
     "insufficient_user_quota",
+    "pre_consume_token_quota_failed",
+    "budget_exceeded",
+    "accountoverdueerror",
     "exceeded_current_quota_error",
     "arrearage",
     "prepaidbilloverdue",
@@ -342,6 +354,7 @@ const MONEY_TEXTS: &[&str] = &[
     "balance is insufficient",
     "insufficient account balance",
     "insufficient credits",
+    "have any credits",
     "your account is in good standing",
     "余额不足",
     "欠费",
@@ -391,6 +404,7 @@ const CREDENTIAL_TEXTS: &[&str] = &[
     "your ip is not authorized",
     "country, region, or territory not supported",
     "user location is not supported",
+    "missing scopes",
     "temporarily blocked",
     "virtual network",
     "public access is disabled",
