@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::notes::Noted;
 use super::*;
-use crate::upstream::verdict::{Transport, judge_transport};
+use crate::upstream::verdict::{Transport, Until, judge_transport};
+use crate::words::Id;
 
 /// 2026-11-21T08:00:00Z.
 const START: UnixMs = UnixMs(1_795_248_000_000);
@@ -495,6 +497,22 @@ fn what_was_begun_by_it_ends_and_is_told() {
     // The one fault that was there before is there still.
     accounts[0].fails(&fault);
     assert_eq!(accounts[0].parked_s("m"), 10);
+}
+
+#[test]
+fn what_weighs_more_without_it_is_told() {
+    let fault = growing(Verdict::Server);
+    let mut world = world();
+    let (first, _) = noted(&world.live, &fault, "m", CALLER, world.now, &mut world.chance);
+    world.pass(50).fails(&fault);
+    // Inside the parking of the second.
+    world.pass(9).fails(&fault);
+    world.pass(1);
+    assert_eq!(sweep(&world.live, world.now).len(), 1);
+    let first = Noted { account: Id::from("a"), live: Arc::clone(&world.live), key: None, serial: first.unwrap() };
+    // Now the third is the second within a minute.
+    assert!(matches!(first.take_back(world.now), Some(Change::Parked { reason: Verdict::Server, .. })));
+    assert_eq!(world.parked_s("m"), 9);
 }
 
 // ------------------------------------------------------------------ ends
