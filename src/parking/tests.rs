@@ -368,6 +368,19 @@ fn a_try_that_is_not_sent_is_free_again() {
     assert!(!world.try_once());
 }
 
+#[test]
+fn of_many_at_once_one_tries() {
+    let mut world = world();
+    world.fails(&growing(Verdict::Money));
+    world.pass(900);
+    let world = &world;
+    let tickets: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| world.ask("m").ok())).collect();
+        threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(tickets.len(), 1);
+}
+
 // ------------------------------------------------------------------ unknown 403
 
 #[test]

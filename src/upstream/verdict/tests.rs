@@ -234,6 +234,7 @@ fn openai_api() {
     says(503, "server_is_overloaded", "…", "overloaded model");
     check("openai", 503, r#"{"error":{"type":"service_unavailable_error","message":"x"}}"#, "overloaded model");
     says(500, "", "Selected model is at capacity. Please try a different model.", "overloaded model");
+    says(429, "", "Selected model is at capacity. Please try a different model.", "overloaded model");
 }
 
 #[test]
