@@ -406,7 +406,7 @@ impl Downstream {
         }
         let stream = holding.hold == Hold::Events;
         let held = std::mem::take(&mut holding.tasks);
-        if self.shared.trial.lock().failed(Transport::Broke) {
+        if self.shared.trial.lock().failed(Transport::Broken) {
             self.state = State::Waiting;
             return Err(ours(AGAIN));
         }

@@ -216,7 +216,7 @@ pub(super) async fn demo(gateway: &Gateway, session: &mut Session, context: &mut
 
 /// Whether the gateway asks for usage in a stream of OpenAI's chat.
 pub(super) fn forces_usage(trial: &Trial) -> bool {
-    trial.facts.stream && matches!(trial.route.kind, Kind::Chat | Kind::Completions)
+    trial.facts.stream && trial.route.kind == Kind::Chat
 }
 
 /// Whether an accepted request of this operation uses something that is counted.

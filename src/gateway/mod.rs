@@ -503,7 +503,7 @@ impl ProxyHttp for Gateway {
             local::Cause::Upstream(transport) if begun || flight.shared.trial.lock().accepted => {
                 let silent = matches!(transport, Transport::Timeout { .. });
                 flight.broken = Some(Broken::Upstream);
-                flight.shared.trial.lock().broke_off(if silent { transport } else { Transport::Broke });
+                flight.shared.trial.lock().broke_off(if silent { transport } else { Transport::Broken });
                 false
             }
             local::Cause::Upstream(_) if stale && !headed && flight.shared.trial.lock().stale_connection() => true,
@@ -511,7 +511,7 @@ impl ProxyHttp for Gateway {
                 let bill = flight.abandon();
                 let mut trial = flight.shared.trial.lock();
                 let silent = matches!(transport, Transport::Timeout { .. });
-                let again = trial.failed(if headed && !silent { Transport::Broke } else { transport });
+                let again = trial.failed(if headed && !silent { Transport::Broken } else { transport });
                 if again {
                     trial.abandoned(bill);
                 } else {

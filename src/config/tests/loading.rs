@@ -336,7 +336,8 @@ fn the_committed_file_uncommented() {
     let folder = Folder::new(&[("aicarpool.yaml", &text.lines().map(uncommented).collect::<String>())]);
     expect_test::expect![[r#"
         aicarpool.yaml:101: no YAML: simple key expect ':'; mend it here or just above
-    "#]].assert_eq(&folder.faults("aicarpool.yaml"));
+    "#]]
+    .assert_eq(&folder.faults("aicarpool.yaml"));
 }
 
 #[test]

@@ -66,7 +66,6 @@ fn live_facts_survive_for_the_same_credential() {
     let store = folder.store("aicarpool.yaml");
     let live = || Arc::clone(&store.current().accounts["a"].live);
     let first = live();
-    first.parkings.lock().account.until = Some(UnixMs(1));
     folder.write("aicarpool.yaml", main_with("one", "grace: 1m\n"));
     store.reload();
     assert!(Arc::ptr_eq(&first, &live()));

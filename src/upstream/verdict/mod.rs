@@ -247,8 +247,6 @@ pub enum Transport {
     Closed,
     /// Broken after content went to the client: nothing is sent again, but it counts.
     Broken,
-    /// Reset or closed after the header.
-    Broke,
     /// Reset or closed before any byte on a connection that had served before: says nothing of the account.
     Reused,
 }
@@ -265,7 +263,6 @@ pub fn judge_transport(kind: Transport) -> Judgement {
         Transport::Timeout { first_byte: true } => (Verdict::Server, Scope::Model, 19, "first_byte_timeout"),
         Transport::Timeout { first_byte: false } => (Verdict::Server, Scope::Account, 18, "idle_timeout"),
         Transport::Broken => (Verdict::Server, Scope::Account, 18, "broken"),
-        Transport::Broke => (Verdict::Server, Scope::Account, 18, "broke_off"),
         Transport::Reused => (Verdict::Reused, Scope::Account, 0, "reset"),
     };
     Judgement { error: Some(error.to_owned()), row, ..Judgement::new(verdict, scope, Until::Growing) }
