@@ -201,10 +201,11 @@ impl Downstream {
                 if now >= self.heard + limits.idle {
                     return Err(ours(IDLE_TIMEOUT));
                 }
-                if *stream && self.at_boundary() {
-                    if let Some(bytes) = self.shared.heartbeat() {
-                        self.begin_write(vec![HttpTask::Body(Some(Bytes::from_static(bytes)), false)]);
-                    }
+                if *stream
+                    && self.at_boundary()
+                    && let Some(bytes) = self.shared.heartbeat()
+                {
+                    self.begin_write(vec![HttpTask::Body(Some(Bytes::from_static(bytes)), false)]);
                 }
                 self.said = now;
                 Ok(())

@@ -211,7 +211,7 @@ impl Gateway {
         flight.unwrapped = false;
         context.stage = Stage::Admitted(flight);
         let inner = std::mem::replace(&mut session.downstream_session, placeholder());
-        session.downstream_session = Box::new(HttpSession::new_custom(Box::new(Downstream::wrap(inner, shared))));
+        *session.downstream_session = HttpSession::new_custom(Box::new(Downstream::wrap(inner, shared)));
         Ok(false)
     }
 }

@@ -8,7 +8,6 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
 use crate::config::{Reloaded, watch};
-use crate::words::UnixMs;
 
 fn main_with(key: &str, rest: &str) -> String {
     format!(
