@@ -31,7 +31,7 @@ pub struct Route {
     pub model: Option<Arc<str>>,
     /// Where it stands in `tail`.
     pub model_span: Option<Range<usize>>,
-    /// Whether the answer is a stream, where the path says so (gemini).
+    /// Whether the answer is a stream, where path or query say so (gemini; a stored response with `stream=true`).
     pub stream: Option<bool>,
     /// The stream is one JSON array rather than events (gemini without `alt=sse`).
     pub array: bool,
@@ -478,6 +478,10 @@ fn in_table(caller: &Caller, tail: &[&str]) -> Result<Route, Refusal> {
         Dialect::Openai | Dialect::Gemini => "/",
     };
     let mut route = caller.route(row.dialect, *kind, format!("{base}{}", tail.join("/")));
+    if *kind == Kind::ResponseGet {
+        let asked = |(name, value)| name == "stream" && value == "true";
+        route.stream = Some(key::pairs(caller.query.unwrap_or_default()).any(asked));
+    }
     route.object = row.path.iter().position(|part| *part == "{id}").map(|at| tail[at].to_string());
     Ok(route)
 }
