@@ -380,6 +380,11 @@ impl<'a> Value<'a> {
         scanner.end().map(|()| value)
     }
 
+    /// A walk that stands before it.
+    pub fn scanner(&self) -> Scanner<'a> {
+        Scanner { text: self.text, at: self.from }
+    }
+
     /// Its place in the text.
     pub fn range(&self) -> Range<usize> {
         self.from..self.to
@@ -446,14 +451,14 @@ impl<'a> Value<'a> {
 
     /// The members of an object; none of anything else.
     pub fn members(&self) -> Members<'a> {
-        let mut scanner = Scanner { text: self.text, at: self.from };
+        let mut scanner = self.scanner();
         let open = self.is_object() && scanner.enter(b'{').is_ok();
         Members { scanner, first: true, open }
     }
 
     /// The elements of an array; none of anything else.
     pub fn elements(&self) -> Elements<'a> {
-        let mut scanner = Scanner { text: self.text, at: self.from };
+        let mut scanner = self.scanner();
         let open = self.is_array() && scanner.enter(b'[').is_ok();
         Elements { scanner, first: true, open }
     }
@@ -465,7 +470,7 @@ impl<'a> Value<'a> {
 
     /// Tells `sink` of this value, until it has enough.
     pub fn walk(&self, sink: &mut impl Sink) -> ControlFlow<()> {
-        Scanner { text: self.text, at: self.from }.walk(sink).unwrap_or(ControlFlow::Break(()))
+        self.scanner().walk(sink).unwrap_or(ControlFlow::Break(()))
     }
 }
 

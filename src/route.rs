@@ -31,7 +31,7 @@ pub struct Route {
     pub model: Option<Arc<str>>,
     /// Where it stands in `tail`.
     pub model_span: Option<Range<usize>>,
-    /// Whether the answer is a stream, where the path says so (gemini).
+    /// Whether the answer is a stream, where path or query say so (gemini; a stored response with `stream=true`).
     pub stream: Option<bool>,
     /// The stream is one JSON array rather than events (gemini without `alt=sse`).
     pub array: bool,
@@ -287,7 +287,7 @@ const PATH_MAX: usize = 1024;
 
 /// Which operation this request asks for. `path` is raw, as it came.
 pub fn find(method: &Method, path: &str, query: Option<&str>, headers: &HeaderMap) -> Result<Matched, Refusal> {
-    let reading = matches!(*method, Method::GET | Method::HEAD);
+    let reading = is_method(method, "GET") || is_method(method, "HEAD");
     match path {
         "/" if reading => return Ok(Matched::Hello),
         "/" => return Err(wrong_method(method, path, "GET")),
@@ -407,7 +407,7 @@ fn gemini_method(caller: &Caller, tail: &[&str]) -> Result<Option<Route>, Refusa
     if !is_id(model) {
         return Err(unknown(caller.path));
     }
-    if caller.method != Method::POST {
+    if !is_method(caller.method, "POST") {
         return Err(wrong_method(caller.method, caller.path, "POST"));
     }
     let before = format!("/{}/{publisher}models/", caller.version.unwrap_or("v1beta"));
@@ -423,10 +423,10 @@ fn gemini_method(caller: &Caller, tail: &[&str]) -> Result<Option<Route>, Refusa
 
 /// `models` and `models/{id}`, which the gateway answers itself, in the dialect that the headers tell.
 fn models(caller: &Caller, tail: &[&str]) -> Result<Route, Refusal> {
-    if caller.method == Method::POST && tail.len() > 1 {
+    if is_method(caller.method, "POST") && tail.len() > 1 {
         return Err(unknown(caller.path)); // a method of a Gemini model that is not served
     }
-    if caller.method != Method::GET {
+    if !is_method(caller.method, "GET") {
         return Err(wrong_method(caller.method, caller.path, "GET"));
     }
     let dialect = models_dialect(caller);
@@ -466,7 +466,7 @@ fn in_table(caller: &Caller, tail: &[&str]) -> Result<Route, Refusal> {
     let Some(row) = rows.find(|row| fits(row.path, tail)) else {
         return Err(unknown(caller.path));
     };
-    let Some((_, kind)) = row.methods.iter().find(|(method, _)| *method == caller.method.as_str()) else {
+    let Some((_, kind)) = row.methods.iter().find(|(method, _)| is_method(caller.method, method)) else {
         if row.path == ["responses"] && is_websocket(caller) {
             return Err(Refusal::new(Code::UpgradeRequired, "WebSockets are not served here; send the request by POST"));
         }
@@ -478,6 +478,10 @@ fn in_table(caller: &Caller, tail: &[&str]) -> Result<Route, Refusal> {
         Dialect::Openai | Dialect::Gemini => "/",
     };
     let mut route = caller.route(row.dialect, *kind, format!("{base}{}", tail.join("/")));
+    if *kind == Kind::ResponseGet {
+        let asked = |(name, value)| name == "stream" && value == "true";
+        route.stream = Some(key::pairs(caller.query.unwrap_or_default()).any(asked));
+    }
     route.object = row.path.iter().position(|part| *part == "{id}").map(|at| tail[at].to_string());
     Ok(route)
 }
@@ -495,9 +499,14 @@ fn is_id(text: &str) -> bool {
         && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-._:@+".contains(b))
 }
 
+/// Some clients write methods in lower case, and their providers take it; so it is taken, and sent on as it is.
+fn is_method(method: &Method, name: &str) -> bool {
+    method.as_str().eq_ignore_ascii_case(name)
+}
+
 fn is_websocket(caller: &Caller) -> bool {
     let upgrade = caller.headers.get("upgrade").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    caller.method == Method::GET && upgrade.split(',').any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
+    is_method(caller.method, "GET") && upgrade.split(',').any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
 }
 
 fn unknown(path: &str) -> Refusal {
@@ -682,6 +691,14 @@ mod tests {
         check("GET /v1/files", &[], "openai FileList /files");
         check("GET /v1/files", &["anthropic-version"], "anthropic FileList /v1/files");
         check("GET /v1/files/file-1/content", &[], "openai FileContent /files/file-1/content file-1");
+    }
+
+    #[test]
+    fn methods_in_lower_case() {
+        check("post /v1/messages", &[], "anthropic Messages /v1/messages");
+        check("post /v1beta/models/m:countTokens", &[], "gemini CountTokens /v1beta/models/m:countTokens");
+        check("get /v1/models", &[], "openai ModelList /models");
+        check("get /v1/messages", &[], "MethodNotAllowed");
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! Until then its response header is held back, so that an error that comes as the first event is answered as a plain error,
 //! by another account if there is one. What means nothing yet: comments, pings, `message_start`, `response.created` and its
-//! like, chunks that only name a role, empty deltas. A stream that ends without having meant anything is empty, which is a
-//! fault as well.
+//! like, chunks that only name a role, empty deltas. A stream that ends without any event (pings are none) is empty, which is a
+//! fault as well. One that ends after such a beginning is passed on as what it is: cut, with the figures it may have brought.
 //!
 //! Bytes may come in any pieces; lines end with LF, CRLF or CR. Gemini's arrays, and JSON where events were asked for, are
 //! read element by element.
@@ -20,7 +20,7 @@ pub enum First {
     Meaningful,
     /// The first thing that meant something was an error.
     Error(Failure),
-    /// The stream ended and meant nothing.
+    /// The stream ended and nothing had begun.
     Empty,
 }
 
@@ -40,7 +40,7 @@ pub struct FirstEvent {
     decided: Option<First>,
     form: Form,
     taken: usize,
-    /// Something like an answer began, even if it said nothing.
+    /// An answer began (`message_start`, a role …), even if it said nothing.
     began: bool,
 }
 
@@ -72,7 +72,7 @@ impl FirstEvent {
         self.decided.clone().unwrap_or(First::More)
     }
 
-    /// The stream has ended. A last event without its blank line counts if its JSON is whole.
+    /// The stream has ended, in whatever way. A last event without its blank line counts if its JSON is whole.
     pub fn end(&mut self) -> First {
         if self.decided.is_none() {
             let last = match &mut self.form {
@@ -81,7 +81,8 @@ impl FirstEvent {
             };
             self.decided = last.filter(|event| Value::of(&event.data).is_ok()).and_then(|event| self.judge(&event));
         }
-        self.decided.get_or_insert(First::Empty).clone()
+        let otherwise = if self.began { First::Meaningful } else { First::Empty };
+        self.decided.get_or_insert(otherwise).clone()
     }
 
     fn take(&mut self, byte: u8) -> Option<First> {
@@ -105,6 +106,7 @@ impl FirstEvent {
                 if events.kept() > EVENT_MAX {
                     let passed_over = events.begins_like_the_request();
                     events.pass_over();
+                    self.began = true;
                     return (!passed_over).then_some(First::Meaningful);
                 }
                 self.judge(&event?)
@@ -124,13 +126,14 @@ impl FirstEvent {
         let Ok(data) = Value::of(&event.data) else {
             return Some(First::Meaningful); // not for us to understand
         };
-        self.began = true;
         if let Some(failure) = error_in_event(self.dialect, &data) {
             return Some(First::Error(failure));
         }
         if event.name == "error" {
             return Some(First::Error(Failure::of(self.dialect, data)));
         }
+        let kind = data.get("type").and_then(|kind| kind.as_str()).unwrap_or_default();
+        self.began |= !matches!(&*kind, "ping" | "keepalive") && event.name != "ping";
         let means = match (self.dialect, self.operation) {
             (Dialect::Anthropic, _) => anthropic_means(&data),
             (Dialect::Openai, Operation::Chat | Operation::Completions) => chat_means(&data),
@@ -362,14 +365,14 @@ mod tests {
         first.end()
     }
 
-    /// `more` is what a stream is that has not ended; else as it ends.
+    /// What is known of a stream once it has ended; `begun` if nothing was decided before.
     fn told(form: (Dialect, Operation), stream: &str) -> String {
         let mut watch = FirstEvent::new(form.0, form.1);
         let by_now = watch.feed(stream.as_bytes());
         match if by_now == First::More { watch.end() } else { by_now.clone() } {
             First::Error(failure) => format!("error {} {}", failure.status, failure.kind),
             First::Empty => "empty".to_string(),
-            First::Meaningful if by_now == First::More => "meaningful at its end".to_string(),
+            First::Meaningful if by_now == First::More => "begun".to_string(),
             First::Meaningful => "meaningful".to_string(),
             First::More => "more".to_string(),
         }
@@ -394,12 +397,13 @@ mod tests {
         let block = "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n";
         let data = |data: &str| format!("{start}{block}data: {data}\n\n");
         check(ANTHROPIC, "", "empty");
-        check(ANTHROPIC, start, "empty");
-        check(ANTHROPIC, &data(r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":""}}"#), "empty");
+        check(ANTHROPIC, "event: ping\ndata: {\"type\": \"ping\"}\n\n: hello\n\n", "empty");
+        check(ANTHROPIC, start, "begun");
+        check(ANTHROPIC, &data(r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":""}}"#), "begun");
         check(ANTHROPIC, &data(r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"Hi"}}"#), "meaningful");
         check(ANTHROPIC, &data(r#"{"type":"content_block_start","content_block":{"type":"tool_use","id":"t"}}"#), "meaningful");
         check(ANTHROPIC, &data(r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#), "meaningful");
-        check(ANTHROPIC, &data(r#"{"type":"message_delta","delta":{"stop_reason":null}}"#), "empty");
+        check(ANTHROPIC, &data(r#"{"type":"message_delta","delta":{"stop_reason":null}}"#), "begun");
         check(
             ANTHROPIC,
             &data(r#"{"type":"error","error":{"type":"overloaded_error","message":"m"}}"#),
@@ -420,7 +424,7 @@ mod tests {
             check(ANTHROPIC, &event, &format!("error {status} {kind}"));
         }
         check(ANTHROPIC, "event: error\ndata: {\"detail\":\"odd\"}\n\n", "error 500 ");
-        check(ANTHROPIC, "event:message_stop\ndata:{\"type\":\"message_stop\"}", "meaningful at its end");
+        check(ANTHROPIC, "event:message_stop\ndata:{\"type\":\"message_stop\"}", "begun");
         check(ANTHROPIC, "data: {\"type\":\"message_stop\"", "empty");
         check(ANTHROPIC, "\u{feff}data: {\"type\":\ndata: \"message_stop\"}\n\n", "meaningful");
     }
@@ -437,13 +441,13 @@ mod tests {
     #[test]
     fn chat() {
         let data = |data: &str| format!(": OPENROUTER PROCESSING\n\ndata: {data}\n\n");
-        check(CHAT, &data(r#"{"choices":[],"prompt_filter_results":[]}"#), "empty");
+        check(CHAT, &data(r#"{"choices":[],"prompt_filter_results":[]}"#), "begun");
         check(
             CHAT,
             &data(
                 r#"{"choices":[{"delta":{"role":"assistant","content":"","refusal":null,"tool_calls":[]},"finish_reason":null}]}"#,
             ),
-            "empty",
+            "begun",
         );
         check(CHAT, &data(r#"{"choices":[{"delta":{"content":"x"}}]}"#), "meaningful");
         check(CHAT, &data(r#"{"choices":[{"delta":{"reasoning_content":"x"}}]}"#), "meaningful");
@@ -467,7 +471,7 @@ mod tests {
         check(CHAT, &data(r#"{"code":"Arrearage","message":"m"}"#), "error 402 Arrearage");
         check(CHAT, r#"{"error":{"message":"m","type":"rate_limit_error"}}"#, "error 429 rate_limit_error");
         check(CHAT, &data("not json"), "meaningful");
-        check(COMPLETIONS, &data(r#"{"choices":[{"text":""}]}"#), "empty");
+        check(COMPLETIONS, &data(r#"{"choices":[{"text":""}]}"#), "begun");
         check(COMPLETIONS, &data(r#"{"choices":[{"text":"x"}]}"#), "meaningful");
     }
 
@@ -478,10 +482,10 @@ mod tests {
                 "event: response.created\ndata: {{\"type\":\"response.created\",\"response\":{{\"error\":null}}}}\n\ndata: {data}\n\n"
             )
         };
-        check(RESPONSES, &data(r#"{"type":"response.in_progress","response":{}}"#), "empty");
-        check(RESPONSES, &data(r#"{"type":"response.output_item.added","item":{"type":"message","content":[]}}"#), "empty");
+        check(RESPONSES, &data(r#"{"type":"response.in_progress","response":{}}"#), "begun");
+        check(RESPONSES, &data(r#"{"type":"response.output_item.added","item":{"type":"message","content":[]}}"#), "begun");
         check(RESPONSES, &data(r#"{"type":"response.output_item.added","item":{"type":"function_call"}}"#), "meaningful");
-        check(RESPONSES, &data(r#"{"type":"response.output_text.delta","delta":""}"#), "empty");
+        check(RESPONSES, &data(r#"{"type":"response.output_text.delta","delta":""}"#), "begun");
         check(RESPONSES, &data(r#"{"type":"response.output_text.delta","delta":"x"}"#), "meaningful");
         check(RESPONSES, &data(r#"{"type":"response.completed","response":{}}"#), "meaningful");
         check(
@@ -513,7 +517,7 @@ mod tests {
         let finished = r#"{"candidates":[{"finishReason":"STOP"}]}"#;
         for (event, expected) in [
             (meaningful, "meaningful"),
-            (nothing, "empty"),
+            (nothing, "begun"),
             (error, "error 503 UNAVAILABLE"),
             (blocked, "meaningful"),
             (finished, "meaningful"),
@@ -550,7 +554,7 @@ mod tests {
             format!("event: response.in_progress\ndata: {{\"response\":{{\"instructions\":\"{long}\"}},\ndata: \"type\":1}}\n\n");
         let failed = "data: {\"type\":\"response.failed\",\"response\":{\"error\":{\"code\":\"server_error\"}}}\n\n";
         check(RESPONSES, &format!("{created}{named}{failed}"), "error 500 server_error");
-        check(RESPONSES, &format!("{created}{named}"), "empty");
+        check(RESPONSES, &format!("{created}{named}"), "begun");
         let delta = format!("data: {{\"type\":\"response.output_text.delta\",\"delta\":\"{long}\"}}\n\n");
         check(RESPONSES, &format!("{created}{delta}"), "meaningful");
     }

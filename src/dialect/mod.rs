@@ -23,3 +23,6 @@ pub struct Answer {
     pub headers: Vec<(&'static str, String)>,
     pub body: Bytes,
 }
+
+#[cfg(test)]
+mod corpus;

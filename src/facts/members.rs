@@ -99,7 +99,7 @@ pub(super) fn read(route: &Route, body: &Bytes, facts: &mut Facts) -> Result<Sai
     let (members, inside) = walk(&mut scanner, &mut tally)?;
     facts.text_bytes = tally.bytes;
     facts.edits = edits(route, &members, inside)?;
-    asked_for(route, &members, facts)?;
+    asked_for(route, &members, tally.references, facts)?;
     facts.previous = previous(&members, tally.references)?;
     Ok(said(route, &members))
 }
@@ -220,7 +220,7 @@ fn usage_place(options: Option<Value>, inside: usize) -> UsagePlace {
 }
 
 /// Model, stream, maxima, and the rest that is a plain value.
-fn asked_for(route: &Route, members: &Members, facts: &mut Facts) -> Result<(), Refusal> {
+fn asked_for(route: &Route, members: &Members, references: bool, facts: &mut Facts) -> Result<(), Refusal> {
     let text = |value: Option<Value>| value.and_then(|value| value.as_str()).map(Cow::into_owned);
     let number = |value: Option<Value>| value.and_then(|value| value.as_u64());
     let inner = |value: Option<Value>, names: [&str; 2]| number(value?.get(names[0]).or_else(|| value?.get(names[1])));
@@ -250,7 +250,7 @@ fn asked_for(route: &Route, members: &Members, facts: &mut Facts) -> Result<(), 
     facts.service_tier = text(members.service_tier);
     facts.image_kind = text(members.quality).zip(text(members.size)).map(|(quality, size)| format!("{quality}/{size}"));
     facts.search_context = text(members.web_search_options.and_then(|value| value.get("search_context_size"))).or_else(|| {
-        let tools = members.tools?;
+        let tools = members.tools.filter(|_| references)?;
         text(tools.elements().find_map(|tool| tool.get("search_context_size")))
     });
     Ok(())
@@ -295,7 +295,7 @@ fn previous(members: &Members, references: bool) -> Result<Vec<String>, Refusal>
             ("mask", members.mask),
         ];
         for (name, value) in places {
-            value.map_or(Ok(()), |value| ids.within(value, name))?;
+            value.map_or(Ok(()), |value| ids.search(&mut value.scanner(), name))?;
         }
     }
     Ok(ids.0)
@@ -322,31 +322,50 @@ impl Ids {
         Ok(())
     }
 
-    /// Searches blocks of content and tools. `under` is the name of the member that `value` is.
-    fn within(&mut self, value: Value, under: &str) -> Result<(), Refusal> {
-        for element in value.elements() {
-            self.within(element, under)?;
+    /// Searches blocks of content and tools, in one more walk. `under` is the name of the member that comes next.
+    fn search(&mut self, scanner: &mut Scanner, under: &str) -> Result<(), Refusal> {
+        let mut first = true;
+        match scanner.peek() {
+            Some(b'[') => {
+                scanner.enter(b'[').map_err(no_json)?;
+                while scanner.element(&mut first).map_err(no_json)? {
+                    self.search(scanner, under)?;
+                }
+                Ok(())
+            }
+            Some(b'{') => self.search_block(scanner, under),
+            _ => scanner.value(&mut ()).map(drop).map_err(no_json),
         }
-        if !value.is_object() {
-            return Ok(());
-        }
-        let kind = value.get("type").and_then(|kind| kind.as_str());
-        for (name, member) in value.members() {
+    }
+
+    fn search_block(&mut self, scanner: &mut Scanner, under: &str) -> Result<(), Refusal> {
+        let (mut first, mut kind, mut file) = (true, None, None);
+        scanner.enter(b'{').map_err(no_json)?;
+        while let Some(name) = scanner.member(&mut first).map_err(no_json)? {
+            let name = name.text().unwrap_or_default();
             match &*name {
+                "type" | "file_id" | "fileUri" | "file_uri" => {
+                    let value = scanner.value(&mut ()).map_err(no_json)?;
+                    match &*name {
+                        "type" => kind = value.as_str(),
+                        "file_id" => file = Some(value),
+                        _ => self.add_uri(value)?,
+                    }
+                }
                 // What a tool was called with is the caller's own data, whatever its names are.
-                "input" | "args" | "arguments" | "response" | "parameters" | "input_schema" => {}
-                "file_id" if is_input(kind.as_deref(), under) => self.add(Some(member))?,
-                "fileUri" | "file_uri" => self.add_uri(member)?,
+                "input" | "args" | "arguments" | "response" | "parameters" | "input_schema" => {
+                    scanner.value(&mut ()).map_err(no_json)?;
+                }
                 "file_ids" | "vector_store_ids" => {
-                    for id in member.elements() {
+                    for id in scanner.value(&mut ()).map_err(no_json)?.elements() {
                         self.add(Some(id))?;
                     }
                 }
-                "container" if member.is_string() => self.add(Some(member))?,
-                name => self.within(member, name)?,
+                "container" if scanner.peek() == Some(b'"') => self.add(Some(scanner.value(&mut ()).map_err(no_json)?))?,
+                name => self.search(scanner, name)?,
             }
         }
-        Ok(())
+        if is_input(kind.as_deref(), under) { self.add(file) } else { Ok(()) }
     }
 
     /// Gemini's files: `https://…/v1beta/files/abc`. Other addresses are no stored objects of an account.

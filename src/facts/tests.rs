@@ -122,7 +122,10 @@ fn the_rest_that_counts() {
 fn routes_without_a_body_need_none() {
     let Ok(Matched::Route(route)) = route::find(&Method::GET, "/v1/responses/resp_1", None, &HeaderMap::new()) else { panic!() };
     let facts = read(&route, &headers(&[("session-id", "x")]), &Bytes::new()).unwrap();
-    assert!(facts.model.is_none() && facts.session_given);
+    assert!(facts.model.is_none() && facts.session_given && !facts.stream);
+    let query = Some("starting_after=3&stream=true");
+    let Ok(Matched::Route(route)) = route::find(&Method::GET, "/v1/responses/resp_1", query, &HeaderMap::new()) else { panic!() };
+    assert!(read(&route, &HeaderMap::new(), &Bytes::new()).unwrap().stream);
 }
 
 // ------------------------------------------------------------------ stored objects
@@ -185,6 +188,8 @@ fn ids_that_bind_to_an_account() {
     check_previous("/v1/batches", json!({"input_file_id":"file-b"}), &["file-b"]);
     let hidden = r#"{"model":"m","messages":[{"content":[{"type":"file","file":{"file\u005fid":"file-h"}}]}]}"#;
     assert_eq!(facts(CHAT, hidden).previous, ["file-h"]);
+    let deep = format!(r#"{{"model":"m","messages":[{{"content":{}{{"file_id":1}}{}}}]}}"#, "[".repeat(250), "]".repeat(250));
+    assert!(facts(CHAT, &deep).previous.is_empty());
     let many: Vec<_> = (0..300).map(|n| json!({"type":"input_file","file_id":format!("file-{n}")})).collect();
     check_refused(RESPONSES, &json!({"model":"m","input":[{"content":many}]}).to_string(), "stored objects");
 }
