@@ -444,7 +444,7 @@ impl Holding {
     fn end(&mut self) -> Held {
         match &mut self.first {
             Some(first) => match first.end() {
-                First::Meaningful => Held::Begun,
+                First::Meaningful => Held::Short,
                 First::Error(failure) => Held::ErrorEvent(failure),
                 First::More | First::Empty => Held::Empty,
             },
@@ -470,7 +470,9 @@ fn ours(kind: ErrorType) -> Box<Error> {
 
 impl Drop for Downstream {
     fn drop(&mut self) {
-        self.shared.set_within_line(self.begun && !matches!(self.tail[3], 0 | b'\n' | b'\r'));
+        if self.begun {
+            self.shared.set_tail(self.tail);
+        }
         self.shared.hand_back(self.inner.take(), self.writing.get_mut().take());
     }
 }

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::Method;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType, Result};
@@ -26,7 +25,7 @@ use crate::route::{Kind, Route};
 use crate::settle::Record;
 use crate::upstream::headers;
 use crate::upstream::verdict::Transport;
-use crate::words::{Again, Code, Operation, Outcome, Refusal};
+use crate::words::{Again, Code, Dialect, Operation, Outcome, Refusal};
 
 /// Longest value of a client's header that goes into the log.
 const LOGGED_MOST: usize = 256;
@@ -45,12 +44,6 @@ pub(super) fn describe(record: &mut Record, header: &RequestHeader, client: IpAd
 
 fn cut(text: &str, most: usize) -> String {
     text.chars().take(most).collect()
-}
-
-/// The method, whatever its case: some clients' HTTP libraries send `post`. It goes on as it came.
-pub(super) fn method(header: &RequestHeader) -> Method {
-    let upper = header.method.as_str().to_ascii_uppercase();
-    Method::from_bytes(upper.as_bytes()).unwrap_or_else(|_| header.method.clone())
 }
 
 /// The path as it came, without its query. An absolute form keeps its scheme and host, and so matches nothing.
@@ -305,8 +298,8 @@ pub(super) fn transport_of(error: &Error) -> Transport {
     }
 }
 
-/// What ends a stream that broke off, if anything can: then the client knows that it is no whole answer.
-pub(super) fn last_event(trial: &Trial, broken: Option<Broken>, within_line: bool) -> Option<Bytes> {
+/// What ends a stream that broke off, if anything can: then the client knows that it is no whole answer. `tail`: the last bytes it saw.
+pub(super) fn last_event(trial: &Trial, broken: Option<Broken>, tail: [u8; 4]) -> Option<Bytes> {
     if !trial.is_stream() {
         return None;
     }
@@ -315,9 +308,22 @@ pub(super) fn last_event(trial: &Trial, broken: Option<Broken>, within_line: boo
         Broken::TimedOut => (Code::UpstreamTimeout, "the answer took longer than this gateway allows"),
         Broken::Ended => (Code::ShuttingDown, "the gateway ended this request"),
     };
-    let event = dialect::error_event(trial.route.dialect, trial.route.operation, code, message, trial.route.array);
-    // Within a line the event would be part of it.
-    Some(if within_line { [b"\n".as_slice(), &event].concat().into() } else { event })
+    let route = &trial.route;
+    let event = dialect::error_event(route.dialect, route.operation, code, message, route.array);
+    if route.array {
+        return Some(event);
+    }
+    let start = event.iter().take_while(|byte| **byte == b'\n').count();
+    let ends_event = tail.ends_with(b"\n\n") || tail == *b"\r\n\r\n";
+    let ends_line = matches!(tail[3], b'\n' | b'\r');
+    // Anthropic's SDKs raise the right error where the broken event becomes the error's own first line; others take an event's
+    // data for JSON, and the error must be one of its own.
+    let before = match (ends_event, ends_line, route.dialect) {
+        (true, _, _) | (_, true, Dialect::Anthropic) => "",
+        (_, true, _) | (_, _, Dialect::Anthropic) => "\n",
+        (_, false, Dialect::Openai | Dialect::Gemini) => "\n\n",
+    };
+    Some([before.as_bytes(), &event[start..]].concat().into())
 }
 
 pub(super) fn revoked() -> Refusal {

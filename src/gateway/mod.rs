@@ -150,7 +150,7 @@ impl Gateway {
             context.record.key = Some(Arc::clone(key));
         }
         // 2 what
-        let matched = route::find(&local::method(header), local::raw_path(header), query, &header.headers);
+        let matched = route::find(&header.method, local::raw_path(header), query, &header.headers);
         if let Ok(Matched::Route(route)) = &matched {
             context.record.dialect = Some(route.dialect);
             context.record.operation = Some(route.operation);
@@ -538,7 +538,7 @@ impl ProxyHttp for Gateway {
         }
         let begun = flight.shared.begun.load(std::sync::atomic::Ordering::Relaxed);
         if begun {
-            let event = local::last_event(&flight.shared.trial.lock(), flight.broken, flight.shared.is_within_line());
+            let event = local::last_event(&flight.shared.trial.lock(), flight.broken, flight.shared.tail());
             if let Some(event) = event
                 && session.write_response_body(Some(event.clone()), true).await.is_ok()
             {

@@ -1,7 +1,7 @@
 //! What the filters of one request and its client session ([`super::downstream`]) both need.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -45,8 +45,8 @@ pub(crate) struct Shared {
     /// Microseconds from arrival to the first byte sent to the client; 0 = none yet.
     first_byte_us: AtomicU64,
     held_us: AtomicU64,
-    /// The client has seen part of a line.
-    within_line: AtomicBool,
+    /// The last four bytes of the body that the client has seen.
+    tail: AtomicU32,
     left: AtomicBool,
     by_us: AtomicBool,
     back: Mutex<Back>,
@@ -71,7 +71,7 @@ impl Shared {
             begun: AtomicBool::new(false),
             first_byte_us: AtomicU64::new(0),
             held_us: AtomicU64::new(0),
-            within_line: AtomicBool::new(false),
+            tail: AtomicU32::new(u32::from_be_bytes(*b"\n\n\n\n")),
             left: AtomicBool::new(false),
             by_us: AtomicBool::new(false),
             back: Mutex::default(),
@@ -152,12 +152,13 @@ impl Shared {
         self.by_us.load(Ordering::Relaxed)
     }
 
-    pub(super) fn is_within_line(&self) -> bool {
-        self.within_line.load(Ordering::Relaxed)
+    /// The last four bytes of the body that the client has seen; line feeds where there was none.
+    pub(super) fn tail(&self) -> [u8; 4] {
+        self.tail.load(Ordering::Relaxed).to_be_bytes()
     }
 
-    pub(super) fn set_within_line(&self, within: bool) {
-        self.within_line.store(within, Ordering::Relaxed);
+    pub(super) fn set_tail(&self, tail: [u8; 4]) {
+        self.tail.store(u32::from_be_bytes(tail), Ordering::Relaxed);
     }
 
     pub(super) fn hand_back(&self, session: Option<Box<HttpSession>>, writing: Option<Writing>) {

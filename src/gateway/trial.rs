@@ -47,6 +47,8 @@ pub(crate) enum Held {
     ErrorEvent(Failure),
     /// A stream without events.
     Empty,
+    /// A stream that ended before it meant anything.
+    Short,
     /// As much of the body as is read before judging.
     Whole,
 }
@@ -206,7 +208,11 @@ impl Trial {
         if status >= 300 {
             return Some(Hold::Error);
         }
-        if header.headers.contains_key("content-encoding") {
+        // A stored response may tell of its own failure: that is no failed attempt.
+        if header.headers.contains_key("content-encoding")
+            || !local::is_metered(self.route.operation)
+            || self.route.object.is_some()
+        {
             return None;
         }
         let kind = header.headers.get("content-type").and_then(|v| v.to_str().ok()).unwrap_or_default();
@@ -275,6 +281,13 @@ impl Trial {
                 self.error = Some(kind);
                 let plain = self.plain(status, body.clone());
                 self.judged(status, &header.headers, &body, Some(plain), true, None)
+            }
+            Held::Short => {
+                self.open.status = Some(status);
+                if self.failed(Transport::Broken) {
+                    return Next::Again;
+                }
+                Next::Pass
             }
             Held::Empty => self.judged(502, &header.headers, b"", None, true, None),
         }
