@@ -417,6 +417,7 @@ mod tests {
             allow_from: None,
             enabled: true,
             buffered: Default::default(),
+            reads: Default::default(),
         };
         (key, group(), user())
     }

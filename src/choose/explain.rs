@@ -85,6 +85,7 @@ fn any_key(group: &Arc<Group>, user: &Arc<User>) -> Key {
         expires: None,
         allow_from: None,
         buffered: Default::default(),
+        reads: Default::default(),
         enabled: true,
     }
 }

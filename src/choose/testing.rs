@@ -165,6 +165,7 @@ pub(super) fn key_of(group: Group, user: User) -> Key {
         allow_from: None,
         enabled: true,
         buffered: Default::default(),
+        reads: Default::default(),
     }
 }
 

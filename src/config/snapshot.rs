@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use globset::GlobMatcher;
@@ -490,9 +490,25 @@ pub struct Key {
     pub enabled: bool,
     /// Bytes of request bodies held for this key just now; a reload starts at zero.
     pub buffered: AtomicU64,
+    /// The moment of this key's bound on free requests, in ms since 1970 (see [`Key::may_read`]); a reload starts anew.
+    pub reads: AtomicI64,
 }
 
+/// Counting tokens, model lists and reads of stored objects: so many a minute for a key, besides all other limits (section 4).
+const READS_PER_MINUTE: i64 = 600;
+
 impl Key {
+    /// Counts one free request. `Err` is the moment at which one fits again. (GCRA: a minute's worth may come at once, as Claude
+    /// Code's bursts of `count_tokens` do.)
+    pub fn may_read(&self, now: UnixMs) -> Result<(), UnixMs> {
+        let each = 60_000 / READS_PER_MINUTE;
+        let earliest = |due: i64| due.max(now.0) + each;
+        self.reads
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |due| Some(earliest(due)).filter(|next| next - now.0 <= 60_000))
+            .map(|_| ())
+            .map_err(|due| UnixMs(earliest(due) - 60_000))
+    }
+
     /// Whether `address` may use this key.
     pub fn allows(&self, address: IpAddr) -> bool {
         self.allow_from.as_ref().is_none_or(|nets| nets.iter().any(|net| net.contains(&address)))

@@ -60,6 +60,9 @@ pub(crate) async fn admit(
 ) -> Result<Admitted, Stop> {
     let Asked { rooms, snapshot, key, route, now } = asked;
     may_operate(&key, &route)?;
+    if is_free(&route) {
+        may_read(&key, now)?;
+    }
     let mut share = Share::new(&rooms.buffered, &key);
     let body = if route.kind.has_body() {
         let began = clock::steady();
@@ -75,6 +78,7 @@ pub(crate) async fn admit(
     record.stream = facts.stream;
     record.session = facts.session;
     record.model.clone_from(&facts.model);
+    may_leave_unmetered(&key, &route, &facts)?;
     let wishes = wishes(&key, headers, record)?;
     let reach = reach(rooms, &key, &route, &facts, now)?;
     let ask = Ask {
@@ -111,6 +115,50 @@ fn may_operate(key: &Key, route: &Route) -> Result<(), Refusal> {
     Err(Refusal::new(
         Code::OperationNotAllowed,
         format!("{whose} may not use {}; ask who runs this gateway to add it to `operations`", operation.name()),
+    ))
+}
+
+/// Counting tokens and reading what is stored.
+fn is_free(route: &Route) -> bool {
+    let reads = matches!(
+        route.kind,
+        Kind::ResponseGet
+            | Kind::ResponseItems
+            | Kind::FileList
+            | Kind::FileGet
+            | Kind::FileContent
+            | Kind::BatchList
+            | Kind::BatchGet
+            | Kind::BatchResults
+    );
+    reads || route.operation == Operation::CountTokens
+}
+
+/// The bound on what is free.
+///
+/// # Errors
+/// 429 `rate_limited`, with the moment at which one more fits.
+pub(crate) fn may_read(key: &Key, now: Now) -> Result<(), Refusal> {
+    key.may_read(now.wall).map_err(|again| {
+        let message = format!("key {} counts tokens, lists models or reads more than 600 times a minute; slow down", key.name);
+        Refusal::new(Code::RateLimited, message).again(Again::At(again))
+    })
+}
+
+/// What answers without usage is refused to callers whose models are limited: nobody could tell what they used.
+fn may_leave_unmetered(key: &Key, route: &Route, facts: &Facts) -> Result<(), Refusal> {
+    let what = match route.kind {
+        Kind::BatchCreate => "batches",
+        Kind::FileUpload if facts.purpose.as_deref() == Some("batch") => "uploads of batch files",
+        _ if facts.background => "background responses",
+        _ => return Ok(()),
+    };
+    if key.models.is_none() && key.group.models.is_none() {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Code::OperationNotAllowed,
+        format!("{what} are not metered yet, and your key or group {} may use certain models only", key.group.id),
     ))
 }
 

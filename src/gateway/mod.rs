@@ -167,6 +167,10 @@ impl Gateway {
         };
         session.set_write_timeout(Some(snapshot.settings.client.write_idle));
         if route.operation == Operation::Models {
+            if let Err(refusal) = admit::may_read(&key, now) {
+                self.refuse(session, context, &refusal).await;
+                return Ok(true);
+            }
             return local::models(self, session, context, &key, &route, &snapshot).await;
         }
         // 3 where, 4 may it

@@ -168,6 +168,7 @@ pub(super) fn keys(
             expires,
             allow_from: one.allow_from.clone(),
             buffered: Default::default(),
+            reads: Default::default(),
             enabled: one.enabled,
         };
         all.insert(hash, Arc::new(key));
