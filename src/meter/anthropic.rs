@@ -135,6 +135,17 @@ struct Open {
     error_type: Option<String>,
 }
 
+impl Open {
+    /// Makes ready for another, field by field: figures are large, and most events have none to wipe.
+    fn clear(&mut self) {
+        self.event = Event::Other;
+        self.said = None;
+        self.stop = false;
+        self.error = false;
+        self.error_type = None;
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Anthropic {
     seen: Seen,
@@ -246,7 +257,7 @@ impl Reader for Anthropic {
     #[inline]
     fn open(&mut self, at: Place, array: bool) {
         match at {
-            Place::Root => self.open = Open::default(),
+            Place::Root => self.open.clear(),
             Place::Usage => self.open.said = (!array).then(Said::default),
             Place::Split => {
                 let said = self.said();
@@ -303,11 +314,7 @@ impl Reader for Anthropic {
             }
             Place::Tier => keep(&mut self.seen.terms.service_tier, value),
             Place::Geo => keep(&mut self.seen.terms.inference_geo, value),
-            Place::Speed => {
-                if value != Value::Null {
-                    self.seen.terms.speed_fast = value == Value::Text(b"fast");
-                }
-            }
+            Place::Speed if value != Value::Null => self.seen.terms.speed_fast = value == Value::Text(b"fast"),
             _ => {}
         }
     }

@@ -147,6 +147,18 @@ struct Open {
     bytes: bool,
 }
 
+impl Open {
+    /// Makes ready for another, field by field: figures are large, and most events have none to wipe.
+    fn clear(&mut self) {
+        self.figures = None;
+        self.closed = false;
+        self.last = false;
+        self.error = false;
+        self.error_status = None;
+        self.pictures = 0;
+    }
+}
+
 /// More distinct queries than any answer has.
 const QUERIES: usize = 1024;
 
@@ -258,7 +270,7 @@ impl Reader for Gemini {
     #[inline]
     fn open(&mut self, at: Place, array: bool) {
         match at {
-            Place::Root if !array => self.open = Open::default(),
+            Place::Root if !array => self.open.clear(),
             Place::Usage => (self.open.figures, self.open.closed) = ((!array).then(Figures::default), false),
             Place::Details(of) => self.figures().details[of as usize] = [0; 4],
             Place::Detail(_) => (self.open.modality, self.open.tokens) = (Modality::Other, Count::Absent),
@@ -294,10 +306,9 @@ impl Reader for Gemini {
         match at {
             Place::Model => keep(&mut self.seen.model, value),
             Place::Error => self.open.error |= says_so(value),
-            Place::ErrorStatus => {
-                if self.open.error_status.is_none() || matches!(value, Value::Text(_)) {
-                    keep_code(&mut self.open.error_status, value);
-                }
+            // The status in words beats the code, a number.
+            Place::ErrorStatus if self.open.error_status.is_none() || matches!(value, Value::Text(_)) => {
+                keep_code(&mut self.open.error_status, value);
             }
             Place::Usage => self.open.figures = None,
             Place::Figure(figure) => self.figures().counts[figure as usize] = Count::of(value),

@@ -103,6 +103,23 @@ struct Open {
     closed: bool,
 }
 
+impl Open {
+    /// Makes ready for another, field by field: figures are large, and most events have none to wipe.
+    fn clear(&mut self) {
+        self.event = Event::Other;
+        self.main = None;
+        self.groq = None;
+        self.no_choices = false;
+        self.finish = false;
+        self.error = false;
+        self.error_kind = None;
+        self.pictures = 0;
+        self.search_units = Count::Absent;
+        self.duration = Count::Absent;
+        self.closed = false;
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Openai {
     seen: Seen,
@@ -208,7 +225,7 @@ impl Reader for Openai {
     #[inline]
     fn open(&mut self, at: Place, array: bool) {
         match at {
-            Place::Root => self.open = Open::default(),
+            Place::Root => self.open.clear(),
             Place::Usage(source) => {
                 *self.source(source) = (!array).then(Figures::default);
                 self.open.closed = false;
@@ -241,11 +258,7 @@ impl Reader for Openai {
             Place::Error => {
                 self.open.error |= says_so(value);
             }
-            Place::ErrorKind => {
-                if self.open.error_kind.is_none() {
-                    keep_code(&mut self.open.error_kind, value);
-                }
-            }
+            Place::ErrorKind if self.open.error_kind.is_none() => keep_code(&mut self.open.error_kind, value),
             Place::BaseRespCode if says_so(value) => {
                 self.open.error = true;
                 keep_code(&mut self.open.error_kind, value);

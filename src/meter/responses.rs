@@ -128,6 +128,23 @@ struct Open {
     item: Items,
 }
 
+impl Open {
+    /// Makes ready for another, field by field: figures are large, and most events have none to wipe.
+    fn clear(&mut self) {
+        self.event = Event::Other;
+        self.response = false;
+        self.status = None;
+        self.usage = None;
+        self.closed = false;
+        self.searches = Count::Absent;
+        self.error = false;
+        self.error_kind = None;
+        self.text = ScriptBytes::default();
+        self.output = Items::default();
+        self.item = Items::default();
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Responses {
     seen: Seen,
@@ -221,7 +238,7 @@ impl Reader for Responses {
     #[inline]
     fn open(&mut self, at: Place, array: bool) {
         match at {
-            Place::Root => self.open = Open::default(),
+            Place::Root => self.open.clear(),
             Place::Response => self.open.response = true,
             Place::Usage => (self.open.usage, self.open.closed) = ((!array).then(Figures::default), false),
             Place::Output => self.open.output = Items::default(),
@@ -258,11 +275,7 @@ impl Reader for Responses {
                 });
             }
             Place::Error => self.open.error |= says_so(value),
-            Place::ErrorKind => {
-                if self.open.error_kind.is_none() {
-                    keep_code(&mut self.open.error_kind, value);
-                }
-            }
+            Place::ErrorKind if self.open.error_kind.is_none() => keep_code(&mut self.open.error_kind, value),
             Place::ItemType(_) => {
                 self.item.of = match value {
                     Value::Text(b"web_search_call") => ItemType::WebSearch,

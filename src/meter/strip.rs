@@ -6,6 +6,8 @@
 //! `"choices":[{`, and in any case after [`LONGEST`] bytes. All other bytes pass as they are; a chunk from which nothing is
 //! taken passes without a copy.
 
+use std::sync::LazyLock;
+
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 
@@ -14,6 +16,8 @@ use crate::sse::{Framer, Piece};
 
 /// A usage chunk is never longer, in bytes (the longest recorded has 900). What is longer flows.
 const LONGEST: usize = 64 << 10;
+
+static NAME: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"usage"));
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -61,6 +65,9 @@ impl Reader for Chunk {
             Place::Choices => self.no_choices = array && empty,
             Place::Root | Place::Choice => {}
         }
+    }
+    fn has_enough(&self) -> bool {
+        self.other
     }
     fn value(&mut self, at: Place, value: Value<'_>) {
         match at {
@@ -155,7 +162,7 @@ impl Strip {
         // Most events lie whole in a piece and do not even speak of usage: that is told faster than they are read. (With a
         // backslash its name may be escaped.)
         let first = !std::mem::replace(&mut self.read, true);
-        if first && last && memmem::find(data, b"usage").is_none() && memchr::memchr(b'\\', data).is_none() {
+        if first && last && NAME.find(data).is_none() && memchr::memchr(b'\\', data).is_none() {
             self.chunk.other = true;
             return;
         }
