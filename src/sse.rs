@@ -101,9 +101,12 @@ impl Framer {
                         self.begun = true;
                         return Some(Piece::Begin);
                     }
-                    _ => match rest.strip_prefix(b"data:") {
-                        Some(value) => (*rest, self.at) = (value, At::Blank(Field::Data)),
-                        None => self.at = At::Field(0),
+                    _ => match **rest {
+                        [b'd', b'a', b't', b'a', b':', ref value @ ..] => (*rest, self.at) = (value, At::Blank(Field::Data)),
+                        [b'e', b'v', b'e', b'n', b't', b':', ref value @ ..] => {
+                            (*rest, self.at) = (value, At::Blank(Field::Event));
+                        }
+                        _ => self.at = At::Field(0),
                     },
                 },
                 At::Blank(field) => {

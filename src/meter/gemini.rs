@@ -407,7 +407,7 @@ impl Answer for Gemini {
             return Judged::bare(Basis::None);
         }
         if ending.form == Form::Predict {
-            let usage = Usage::from_iter([(Class::Images, self.pictures)]);
+            let usage = Usage::from_iter([(Class::Images, self.pictures.max(self.open.pictures))]);
             return Judged { basis: Basis::Reported, usage, ..Judged::default() };
         }
         let cut = self.open.figures.filter(|_| !ending.stream && self.open.closed);

@@ -128,6 +128,8 @@ pub struct Meter {
     model: Option<Arc<str>>,
     input: ScriptBytes,
     limits: (u64, u64),
+    /// Bytes came.
+    fed: bool,
 }
 
 impl Meter {
@@ -142,11 +144,13 @@ impl Meter {
             model: spec.model,
             input: spec.input,
             limits: (known(limits.0), known(limits.1)),
+            fed: false,
         }
     }
 
     /// Reads a piece of the answer's body, as it came from the provider.
     pub fn feed(&mut self, chunk: &[u8]) {
+        self.fed |= !chunk.is_empty();
         self.decoder.feed(chunk);
     }
 
@@ -167,34 +171,16 @@ impl Meter {
 
     /// What is to be charged if nothing more comes.
     pub fn so_far(&self) -> Usage {
-        self.judge(End::Cut).usage
+        self.judge(&self.ending(End::Cut)).0.usage
     }
 
     /// What was used.
     pub fn end(&mut self, how: End) -> Metered {
-        self.judge(how)
-    }
-
-    fn core(&self) -> &Core {
-        self.decoder.taker()
-    }
-
-    fn judge(&self, how: End) -> Metered {
+        let ending = self.ending(how);
+        let (judged, implausible) = self.judge(&ending);
         let core = self.core();
-        let ending = Ending {
-            stream: core.is_stream(),
-            complete: how == End::Complete && self.decoder.is_sound(),
-            asked: self.model.as_deref().unwrap_or_default(),
-            form: self.form,
-        };
-        let mut judged = self.verdict(&ending);
-        let implausible = judged.odd && judged.basis != Basis::None || self.is_beyond(&judged.usage);
-        if implausible {
-            judged = Judged::bare(Basis::Estimated);
-        }
-        self.complete(&mut judged);
         let seen = core.seen();
-        let has_id = matches!(self.form, Form::Responses | Form::Free);
+        let is_made = matches!(self.form, Form::Responses | Form::Free);
         Metered {
             usage: judged.usage,
             basis: judged.basis,
@@ -206,8 +192,32 @@ impl Meter {
             content: seen.content || core.other_bytes() > 0 && self.form == Form::Audio,
             complete: self.terminal() || ending.complete && core.may_end_here(),
             implausible,
-            object_id: if has_id { seen.id.clone() } else { seen.container.clone() },
+            object_id: if is_made { seen.id.clone() } else { seen.container.clone() },
         }
+    }
+
+    fn core(&self) -> &Core {
+        self.decoder.taker()
+    }
+
+    fn ending(&self, how: End) -> Ending<'_> {
+        Ending {
+            stream: self.core().is_stream(),
+            complete: how == End::Complete && self.decoder.is_sound(),
+            asked: self.model.as_deref().unwrap_or_default(),
+            form: self.form,
+        }
+    }
+
+    /// The dialect's verdict, completed by estimates, and whether figures were implausible.
+    fn judge(&self, ending: &Ending<'_>) -> (Judged, bool) {
+        let mut judged = self.verdict(ending);
+        let implausible = judged.basis != Basis::None && (judged.odd || self.is_beyond(&judged.usage));
+        if implausible {
+            judged = Judged::bare(Basis::Estimated);
+        }
+        self.complete(&mut judged);
+        (judged, implausible)
     }
 
     fn verdict(&self, ending: &Ending<'_>) -> Judged {
@@ -219,7 +229,8 @@ impl Meter {
             // Sound, or a transcript without figures; of other forms a page that no model wrote.
             return Judged::bare(if self.form == Form::Audio { Basis::Estimated } else { Basis::None });
         }
-        if !core.began() && self.decoder.is_sound() || ending.stream && core.seen().events == 0 && !core.seen().content {
+        let nothing = !core.began() && (self.decoder.is_sound() || !self.fed);
+        if nothing || ending.stream && core.seen().events == 0 && !core.seen().content {
             return Judged::bare(Basis::None);
         }
         core.judge(ending)
@@ -417,7 +428,9 @@ impl Core {
         };
         let content_type = spec.content_type.trim_start();
         let is_type = |kind: &str| content_type.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind));
-        let is_other = spec.form == Form::Audio && (is_type("audio/") || is_type("text/") && !is_type("text/event-stream"));
+        // Sound may begin with any byte, a transcript with any letter.
+        let is_told = content_type.is_empty() || is_type("application/json") || is_type("text/event-stream");
+        let is_other = spec.form == Form::Audio && !is_told;
         Core { body, is_other, ..Core::default() }
     }
 

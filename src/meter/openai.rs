@@ -32,6 +32,8 @@ pub(super) enum Place {
     Model,
     Tier,
     Error,
+    ErrorType,
+    /// Its code, for those who give no type.
     ErrorKind,
     BaseResp,
     BaseRespCode,
@@ -193,7 +195,8 @@ impl Reader for Openai {
                 Err(detail) => P::Details(source, detail),
             },
             P::XGroq if key == b"usage" => P::Usage(Source::Groq),
-            P::Error if matches!(key, b"type" | b"code" | b"status") => P::ErrorKind,
+            P::Error if key == b"type" => P::ErrorType,
+            P::Error if matches!(key, b"code" | b"status") => P::ErrorKind,
             P::BaseResp if key == b"status_code" => P::BaseRespCode,
             P::Meta if key == b"billed_units" => P::BilledUnits,
             P::BilledUnits if key == b"search_units" => P::SearchUnits,
@@ -217,7 +220,9 @@ impl Reader for Openai {
             P::Root | P::Error | P::BaseResp | P::Choices | P::Choice | P::Delta | P::Message | P::XGroq => Kind::Node,
             P::Usage(_) | P::Details(..) | P::Data | P::Datum | P::Meta | P::BilledUnits | P::Results => Kind::Node,
             P::Text(_) | P::Thought(_) | P::Thing => Kind::Text,
-            P::Type | P::Model | P::Tier | P::ErrorKind | P::BaseRespCode | P::FinishReason | P::Figure(..) => Kind::Short,
+            P::Type | P::Model | P::Tier | P::ErrorType | P::ErrorKind | P::BaseRespCode | P::FinishReason | P::Figure(..) => {
+                Kind::Short
+            }
             P::SearchUnits | P::Duration | P::Quality | P::Size => Kind::Short,
         }
     }
@@ -258,6 +263,7 @@ impl Reader for Openai {
             Place::Error => {
                 self.open.error |= says_so(value);
             }
+            Place::ErrorType => keep(&mut self.open.error_kind, value),
             Place::ErrorKind if self.open.error_kind.is_none() => keep_code(&mut self.open.error_kind, value),
             Place::BaseRespCode if says_so(value) => {
                 self.open.error = true;
@@ -352,12 +358,15 @@ impl Openai {
     }
 
     /// Figures that stand in the answer itself.
-    fn counted(&self, form: Form, figures: Option<&Figures>) -> Usage {
+    fn counted(&self, ending: &Ending<'_>, figures: Option<&Figures>) -> Usage {
         let mut usage = Usage::default();
-        match form {
-            Form::Images => usage.set(Class::Images, self.pictures),
+        match ending.form {
+            // Of a JSON answer that was cut also those that had come.
+            Form::Images => {
+                usage.set(Class::Images, if ending.stream { self.pictures } else { self.open.pictures.max(self.pictures) })
+            }
             Form::Audio if figures.is_none() => usage.set(Class::Seconds, self.duration.whole()),
-            Form::Rerank if figures.is_none() => usage.set(Class::Searches, self.search_units.whole()),
+            Form::Rerank => usage.set(Class::Searches, self.search_units.whole()),
             _ => {}
         }
         usage
@@ -390,7 +399,7 @@ impl Answer for Openai {
 
     fn judge(&self, ending: &Ending<'_>) -> Judged {
         let figures = self.figures(ending);
-        let counted = self.counted(ending.form, figures.as_ref());
+        let counted = self.counted(ending, figures.as_ref());
         let failed = self.seen.error.is_some();
         let silent = ending.stream && !self.finished && ending.complete;
         if !self.seen.content && figures.is_none() && counted.is_empty() && (failed || silent) {

@@ -357,7 +357,7 @@ fn an_error_status_is_never_charged() {
     failed.status = 429;
     let body = chat(r#"{"prompt_tokens":1,"completion_tokens":2},"error":{"type":"tokens","code":"x"}"#);
     check_spec(&failed, &body, End::Complete, "none");
-    let metered = check_spec(&failed, r#"{"error":{"type":"tokens"}}"#, End::Complete, "none");
+    let metered = check_spec(&failed, r#"{"error":{"code":"x","type":"tokens"}}"#, End::Complete, "none");
     assert_eq!(metered.error.as_deref(), Some("tokens"));
 }
 
@@ -589,10 +589,33 @@ fn compressed_answers_are_read_in_a_copy() {
 }
 
 #[test]
-fn megabytes_in_one_line_are_not_kept() {
-    let long = "x".repeat(3_000_000);
+fn a_long_line_is_read() {
+    let long = "x".repeat(300_000);
     let body = events(&[START, &TEXT.replace("Hello there, world", &long), &delta(r#"{"output_tokens":9}"#)]);
     check(Form::Messages, &body, "reported input 12 cache_read 7 cache_write_5m 10 cache_write_1h 20 output 9");
+}
+
+#[test]
+fn what_cannot_be_read_is_estimated() {
+    let mut packed = spec(Form::Chat);
+    packed.content_encoding = Some("compress");
+    check_spec(&packed, "abc", End::Complete, "estimated input 15");
+    check_spec(&packed, "", End::Complete, "none");
+}
+
+#[test]
+fn a_meter_is_small_and_may_change_threads() {
+    fn is_send<T: Send>() {}
+    is_send::<Meter>();
+    is_send::<Strip>();
+    assert!(size_of::<Meter>() <= 512);
+    let reads = [
+        size_of::<Read<anthropic::Anthropic>>(),
+        size_of::<Read<openai::Openai>>(),
+        size_of::<Read<responses::Responses>>(),
+        size_of::<Read<gemini::Gemini>>(),
+    ];
+    assert!(reads.into_iter().all(|size| size <= 4096), "{reads:?}");
 }
 
 const FORMS: [Form; 10] = [
