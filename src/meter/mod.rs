@@ -13,6 +13,9 @@
 //! The basis is `reported` where the provider's final figures were seen, even if the connection died afterwards; `partial`
 //! where other figures were; `estimated` where content came without any (or with zeros only); `none` where there is nothing to
 //! charge. A failure after content was sent is charged; one before is not.
+//!
+//! An event counts when its JSON is whole, with or without its blank line; of one that was torn only its text counts, for the
+//! estimate. A JSON answer that was cut behind its figures has said them: they hold.
 
 mod anthropic;
 mod decode;
@@ -101,7 +104,8 @@ pub struct Spec<'a> {
     pub model: Option<Arc<str>>,
     /// The request's text, from which its tokens are estimated where the answer does not report them.
     pub input: ScriptBytes,
-    /// The model's `max_input` and `max_output`, in tokens, where the price book knows them; 0 stands for not known.
+    /// The model's `max_input` and `max_output` (times the choices asked for), in tokens, where the price book knows them; 0
+    /// stands for not known.
     pub limits: Option<(u64, u64)>,
 }
 
@@ -161,7 +165,7 @@ impl Meter {
 
     /// Whether content came.
     pub fn content(&self) -> bool {
-        self.core().seen().content
+        self.core().seen().content(&self.ending(End::Cut))
     }
 
     /// The id of a container that the answer's code ran in.
@@ -189,7 +193,7 @@ impl Meter {
             terms: seen.terms.clone(),
             provider_cost: seen.provider_cost,
             error: seen.error.clone(),
-            content: seen.content || core.other_bytes() > 0 && self.form == Form::Audio,
+            content: seen.content(&ending) || core.other_bytes() > 0 && self.form == Form::Audio,
             complete: self.terminal() || ending.complete && core.may_end_here(),
             implausible,
             object_id: if is_made { seen.id.clone() } else { seen.container.clone() },
@@ -230,7 +234,7 @@ impl Meter {
             return Judged::bare(if self.form == Form::Audio { Basis::Estimated } else { Basis::None });
         }
         let nothing = !core.began() && (self.decoder.is_sound() || !self.fed);
-        if nothing || ending.stream && core.seen().events == 0 && !core.seen().content {
+        if nothing || ending.stream && core.seen().events == 0 && !core.seen().content(ending) {
             return Judged::bare(Basis::None);
         }
         core.judge(ending)
@@ -261,9 +265,11 @@ impl Meter {
                 judged.usage.set(Class::Output, text.tokens().max(judged.least_output));
             }
             Basis::Estimated => {
-                judged.usage = Usage::from_iter([(Class::Input, self.input.tokens())]);
+                // What stands in the answer itself (pictures, a duration) stays.
+                judged.usage.set(Class::Input, self.input.tokens());
                 judged.rounds.clear();
                 match self.form {
+                    Form::Audio if judged.usage.get(Class::Seconds) > 0 => judged.usage.set(Class::Input, 0),
                     Form::Audio => self.estimate_audio(&mut judged.usage),
                     Form::Embed | Form::Rerank | Form::Predict | Form::Free => {}
                     Form::Messages | Form::Chat | Form::Responses | Form::Generate | Form::Images => {
@@ -294,7 +300,7 @@ impl Meter {
         }
         let text = if other > 0 { self.core().other } else { self.text(true) };
         let tokens = text.tokens();
-        if self.model.as_deref().is_some_and(|model| model.contains("whisper")) {
+        if tokens > 0 && self.model.as_deref().is_some_and(|model| model.contains("whisper")) {
             usage.set(Class::Input, 0);
             usage.set(Class::Seconds, tokens.saturating_mul(300));
         } else {

@@ -230,13 +230,15 @@ impl Reader for Openai {
     #[inline]
     fn open(&mut self, at: Place, array: bool) {
         match at {
-            Place::Root => self.open.clear(),
+            Place::Root => {
+                self.seen.begin();
+                self.open.clear();
+            }
             Place::Usage(source) => {
                 *self.source(source) = (!array).then(Figures::default);
                 self.open.closed = false;
             }
             Place::Data => self.open.pictures = 0,
-            Place::Datum => self.open.pictures += 1,
             _ => {}
         }
     }
@@ -247,7 +249,8 @@ impl Reader for Openai {
             Place::Root if !array => self.commit(),
             Place::Choices => self.open.no_choices = empty,
             Place::Error => self.open.error |= !empty,
-            Place::Data | Place::Results => self.seen.content |= !empty,
+            Place::Datum => self.open.pictures += 1,
+            Place::Data | Place::Results => self.seen.open_content |= !empty,
             Place::Usage(source) if empty => *self.source(source) = None,
             Place::Usage(_) => self.open.closed = true,
             _ => {}
@@ -283,7 +286,7 @@ impl Reader for Openai {
 
     #[inline]
     fn text(&mut self, at: Place, piece: &[u8]) {
-        self.seen.content = true;
+        self.seen.open_content = true;
         match at {
             Place::Text(Whole::Piece) => self.seen.text.add(piece),
             Place::Text(Whole::Message) | Place::Thought(Whole::Message) => self.message.add(piece),
@@ -317,7 +320,7 @@ impl Openai {
 
     /// A chunk came whole.
     fn commit(&mut self) {
-        self.seen.events += 1;
+        self.seen.commit();
         let open = &mut self.open;
         self.finished |= open.finish;
         let groq = open.groq.take().filter(|_| self.figures.is_none());
@@ -357,19 +360,23 @@ impl Openai {
         self.figures.or(cut)
     }
 
-    /// Figures that stand in the answer itself.
+    /// Figures that stand in the answer itself; of a JSON answer that was cut those that had come.
     fn counted(&self, ending: &Ending<'_>, figures: Option<&Figures>) -> Usage {
+        let is_cut = self.is_cut_document(ending);
         let mut usage = Usage::default();
         match ending.form {
-            // Of a JSON answer that was cut also those that had come.
-            Form::Images => {
-                usage.set(Class::Images, if ending.stream { self.pictures } else { self.open.pictures.max(self.pictures) })
+            Form::Images => usage.set(Class::Images, if is_cut { self.open.pictures } else { self.pictures }),
+            Form::Audio if figures.is_none() => {
+                usage.set(Class::Seconds, if is_cut { self.open.duration } else { self.duration }.whole());
             }
-            Form::Audio if figures.is_none() => usage.set(Class::Seconds, self.duration.whole()),
             Form::Rerank => usage.set(Class::Searches, self.search_units.whole()),
             _ => {}
         }
         usage
+    }
+
+    fn is_cut_document(&self, ending: &Ending<'_>) -> bool {
+        !ending.stream && self.seen.events == 0
     }
 
     fn usage(&self, form: Form, figures: &Figures) -> Usage {
@@ -402,11 +409,12 @@ impl Answer for Openai {
         let counted = self.counted(ending, figures.as_ref());
         let failed = self.seen.error.is_some();
         let silent = ending.stream && !self.finished && ending.complete;
-        if !self.seen.content && figures.is_none() && counted.is_empty() && (failed || silent) {
+        if !self.seen.content(ending) && figures.is_none() && counted.is_empty() && (failed || silent) {
             return Judged::bare(Basis::None);
         }
         let Some(figures) = figures else {
-            let basis = if counted.is_empty() { Basis::Estimated } else { Basis::Reported };
+            let is_final = !counted.is_empty() && !self.is_cut_document(ending);
+            let basis = if is_final { Basis::Reported } else { Basis::Estimated };
             let odd = self.duration == Count::Odd || self.search_units == Count::Odd;
             return Judged { basis, usage: counted, odd: odd && basis == Basis::Reported, ..Judged::default() };
         };
@@ -414,7 +422,7 @@ impl Answer for Openai {
         let nothing_said = usage.is_empty() && !figures.is_odd();
         usage.add_all(&counted);
         let odd = figures.is_odd();
-        if nothing_said && counted.is_empty() && (self.seen.content || self.finished) {
+        if nothing_said && counted.is_empty() && (self.seen.content(ending) || self.finished) {
             return Judged::bare(Basis::Estimated);
         }
         let is_last = !ending.stream || self.last_seen || self.done;

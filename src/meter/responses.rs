@@ -243,7 +243,10 @@ impl Reader for Responses {
     #[inline]
     fn open(&mut self, at: Place, array: bool) {
         match at {
-            Place::Root => self.open.clear(),
+            Place::Root => {
+                self.seen.begin();
+                self.open.clear();
+            }
             Place::Response => self.open.response = true,
             Place::Usage => (self.open.usage, self.open.closed) = ((!array).then(Figures::default), false),
             Place::Output => self.open.output = Items::default(),
@@ -307,7 +310,7 @@ impl Reader for Responses {
             Place::ItemResult(_) => self.item.result = true,
             Place::Delta => self.open.text.add(piece),
             _ => {
-                self.seen.content = true;
+                self.seen.open_content = true;
                 self.message.add(piece);
             }
         }
@@ -347,7 +350,7 @@ impl Responses {
     /// An event came whole.
     fn commit(&mut self) {
         let open = &mut self.open;
-        self.seen.events += 1;
+        self.seen.commit();
         match open.event {
             Event::Delta => {
                 self.seen.content = true;
@@ -406,7 +409,7 @@ impl Answer for Responses {
 
     fn judge(&self, ending: &Ending<'_>) -> Judged {
         let cut = self.open.usage.filter(|_| !ending.stream && self.open.closed);
-        let content = self.seen.content || !ending.stream && self.open.output.all > 0;
+        let content = self.seen.content(ending) || !ending.stream && self.open.output.all > 0;
         // A final answer that lists no items (as ChatGPT's backend sends it) does not unmake those that came one by one.
         let items = match (self.output.all, ending.stream) {
             (0, true) => self.items,

@@ -3,8 +3,9 @@
 //! Only an event with a `usage` that is an object **and** empty `choices` goes, with its blank line; comments before it stay,
 //! chunks with `usage: null` or with choices stay (Azure's first chunk has no choices, but no usage either). Of what comes,
 //! only an incomplete last event is held back, and only until it is certain that it is another: nearly always at
-//! `"choices":[{`, and in any case after [`LONGEST`] bytes. All other bytes pass as they are; a chunk from which nothing is
-//! taken passes without a copy.
+//! `"choices":[{`, and in any case after [`LONGEST`] bytes. All other bytes pass as they are; a piece from which nothing is
+//! taken passes without a copy. It is for streams of events that are not compressed; of another body it would hold the end
+//! back until [`Strip::end`].
 
 use std::sync::LazyLock;
 
@@ -166,6 +167,8 @@ impl Strip {
             self.chunk.other = true;
             return;
         }
+        // More behind the JSON, such as a `[DONE]` that lacks the blank line before it, must not go along.
+        self.chunk.other |= self.scanner.is_whole() && !data.trim_ascii().is_empty();
         self.scanner.feed(data, &mut self.chunk);
         self.chunk.other |= self.scanner.is_broken();
     }
@@ -275,6 +278,7 @@ mod tests {
             "data: {\"usage\":{\"a\":1}}\n\n",
         ]);
         check(&["data: [{\"choices\":[],\"usage\":{\"a\":1}}]\n\n", "\u{feff}", "\n\n\r\n", "event: x\n\n"]);
+        check(&[&format!("{USAGE}\ndata: [DONE]\n\n")]);
         check(&["\u{feff}", &format!("-{USAGE}\n\n"), "data: x"]);
     }
 

@@ -379,6 +379,7 @@ fn images() {
     let split = r#"{"data":[{}],"usage":{"input_tokens":2,"output_tokens":100,"output_tokens_details":{"image_tokens":90,"text_tokens":10}}}"#;
     check(Form::Images, split, "reported input 2 output 10 output_image 90 images 1");
     check(Form::Images, r#"{"data":[{"url":"u"}]}"#, "reported images 1");
+    check_cut(Form::Images, r#"{"data":[{"b64_json":"eHg="},{"b64_json":"eH"#, "estimated input 15 images 1");
     let stream = events(&[
         r#"{"type":"image_generation.partial_image","b64_json":"eHg="}"#,
         r#"{"type":"image_generation.completed","b64_json":"eHg=","usage":{"input_tokens":2,"output_tokens":100}}"#,
@@ -395,6 +396,7 @@ fn audio() {
     );
     check(Form::Audio, r#"{"text":"Hi","usage":{"type":"duration","seconds":7}}"#, "reported seconds 7000");
     check(Form::Audio, r#"{"task":"transcribe","duration":8.470000267028809,"text":"Hi"}"#, "reported seconds 8470");
+    check_cut(Form::Audio, r#"{"task":"transcribe","duration":8.470000267028809,"text":"H"#, "estimated seconds 8470");
     check(Form::Audio, r#"{"text":"Hello there, world"}"#, "estimated input 15 input_audio 15 output 5");
     let transcript = events(&[
         r#"{"type":"transcript.text.delta","delta":"Hi"}"#,
