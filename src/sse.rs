@@ -101,9 +101,12 @@ impl Framer {
                         self.begun = true;
                         return Some(Piece::Begin);
                     }
-                    _ => match rest.strip_prefix(b"data:") {
-                        Some(value) => (*rest, self.at) = (value, At::Blank(Field::Data)),
-                        None => self.at = At::Field(0),
+                    _ => match **rest {
+                        [b'd', b'a', b't', b'a', b':', ref value @ ..] => (*rest, self.at) = (value, At::Blank(Field::Data)),
+                        [b'e', b'v', b'e', b'n', b't', b':', ref value @ ..] => {
+                            (*rest, self.at) = (value, At::Blank(Field::Event));
+                        }
+                        _ => self.at = At::Field(0),
                     },
                 },
                 At::Blank(field) => {
@@ -116,13 +119,13 @@ impl Framer {
                     }
                 }
                 At::Value(field) => {
-                    let value = self.to_line_end(rest);
+                    let value = self.take_line(rest);
                     if !value.is_empty() {
                         return Some(if field == Field::Data { Piece::Data(value) } else { Piece::Name(value) });
                     }
                 }
                 At::Rest => {
-                    self.to_line_end(rest);
+                    self.take_line(rest);
                 }
                 At::Field(length) => {
                     if let Some(join) = self.read_field(rest, first, length) {
@@ -155,7 +158,7 @@ impl Framer {
     }
 
     /// Takes what is left of the line; where its end is there, that too.
-    fn to_line_end<'a>(&mut self, rest: &mut &'a [u8]) -> &'a [u8] {
+    fn take_line<'a>(&mut self, rest: &mut &'a [u8]) -> &'a [u8] {
         let chunk = *rest;
         match memchr2(b'\n', b'\r', chunk) {
             Some(end) => {

@@ -135,6 +135,17 @@ struct Open {
     error_type: Option<String>,
 }
 
+impl Open {
+    /// Makes ready for another, field by field: figures are large, and most events have none to wipe.
+    fn clear(&mut self) {
+        self.event = Event::Other;
+        self.said = None;
+        self.stop = false;
+        self.error = false;
+        self.error_type = None;
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Anthropic {
     seen: Seen,
@@ -246,7 +257,10 @@ impl Reader for Anthropic {
     #[inline]
     fn open(&mut self, at: Place, array: bool) {
         match at {
-            Place::Root => self.open = Open::default(),
+            Place::Root => {
+                self.seen.begin();
+                self.open.clear();
+            }
             Place::Usage => self.open.said = (!array).then(Said::default),
             Place::Split => {
                 let said = self.said();
@@ -271,8 +285,8 @@ impl Reader for Anthropic {
         match at {
             Place::Root if !array => self.commit(),
             Place::Usage => self.said().closed = true,
-            Place::Block => self.seen.content |= self.block_is_content,
-            Place::Content => self.seen.content |= !empty,
+            Place::Block => self.seen.open_content |= self.block_is_content,
+            Place::Content => self.seen.open_content |= !empty,
             Place::Error => self.open.error |= !empty,
             _ => {}
         }
@@ -303,18 +317,14 @@ impl Reader for Anthropic {
             }
             Place::Tier => keep(&mut self.seen.terms.service_tier, value),
             Place::Geo => keep(&mut self.seen.terms.inference_geo, value),
-            Place::Speed => {
-                if value != Value::Null {
-                    self.seen.terms.speed_fast = value == Value::Text(b"fast");
-                }
-            }
+            Place::Speed if value != Value::Null => self.seen.terms.speed_fast = value == Value::Text(b"fast"),
             _ => {}
         }
     }
 
     #[inline]
     fn text(&mut self, at: Place, piece: &[u8]) {
-        self.seen.content = true;
+        self.seen.open_content = true;
         match at {
             Place::Thought => self.seen.thought.add(piece),
             _ => self.seen.text.add(piece),
@@ -340,7 +350,7 @@ impl Anthropic {
 
     /// An event came whole.
     fn commit(&mut self) {
-        self.seen.events += 1;
+        self.seen.commit();
         if self.open.error || self.open.event == Event::Error {
             self.seen.fail(&self.open.error_type);
         }
@@ -463,7 +473,7 @@ impl Answer for Anthropic {
     fn judge(&self, ending: &Ending<'_>) -> Judged {
         let (usage, rounds, odd) = self.usage(ending.stream);
         let said = self.start.is_some() || self.delta.is_some();
-        if !self.seen.content && (self.seen.error.is_some() || ending.stream && !said) {
+        if !self.seen.content(ending) && (self.seen.error.is_some() || ending.stream && !said) {
             return Judged::bare(Basis::None);
         }
         // Figures that are all zero (or the 1 that some relays begin with) say nothing; of what is not final the output figure neither.

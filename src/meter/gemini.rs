@@ -147,6 +147,18 @@ struct Open {
     bytes: bool,
 }
 
+impl Open {
+    /// Makes ready for another, field by field: figures are large, and most events have none to wipe.
+    fn clear(&mut self) {
+        self.figures = None;
+        self.closed = false;
+        self.last = false;
+        self.error = false;
+        self.error_status = None;
+        self.pictures = 0;
+    }
+}
+
 /// More distinct queries than any answer has.
 const QUERIES: usize = 1024;
 
@@ -258,11 +270,14 @@ impl Reader for Gemini {
     #[inline]
     fn open(&mut self, at: Place, array: bool) {
         match at {
-            Place::Root if !array => self.open = Open::default(),
+            Place::Root if !array => {
+                self.seen.begin();
+                self.open.clear();
+            }
             Place::Usage => (self.open.figures, self.open.closed) = ((!array).then(Figures::default), false),
             Place::Details(of) => self.figures().details[of as usize] = [0; 4],
             Place::Detail(_) => (self.open.modality, self.open.tokens) = (Modality::Other, Count::Absent),
-            Place::Candidate => self.seen.content = true,
+            Place::Candidate => self.seen.open_content = true,
             Place::Part => (self.open.part, self.open.thought) = (ScriptBytes::default(), false),
             Place::Predictions => self.open.pictures = 0,
             Place::Prediction => self.open.bytes = false,
@@ -284,7 +299,7 @@ impl Reader for Gemini {
             }
             Place::EntryPoint => self.grounded |= !empty,
             Place::Prediction => self.open.pictures += u64::from(self.open.bytes),
-            Place::Embeddings => self.seen.content |= !empty,
+            Place::Embeddings => self.seen.open_content |= !empty,
             _ => {}
         }
     }
@@ -294,10 +309,9 @@ impl Reader for Gemini {
         match at {
             Place::Model => keep(&mut self.seen.model, value),
             Place::Error => self.open.error |= says_so(value),
-            Place::ErrorStatus => {
-                if self.open.error_status.is_none() || matches!(value, Value::Text(_)) {
-                    keep_code(&mut self.open.error_status, value);
-                }
+            // The status in words beats the code, a number.
+            Place::ErrorStatus if self.open.error_status.is_none() || matches!(value, Value::Text(_)) => {
+                keep_code(&mut self.open.error_status, value);
             }
             Place::Usage => self.open.figures = None,
             Place::Figure(figure) => self.figures().counts[figure as usize] = Count::of(value),
@@ -350,7 +364,7 @@ impl Gemini {
 
     /// An event, document or element came whole.
     fn commit(&mut self) {
-        self.seen.events += 1;
+        self.seen.commit();
         let open = &mut self.open;
         if open.error {
             self.seen.fail(&open.error_status);
@@ -392,18 +406,22 @@ impl Answer for Gemini {
     }
 
     fn judge(&self, ending: &Ending<'_>) -> Judged {
-        if self.seen.error.is_some() && !self.seen.content {
+        if self.seen.error.is_some() && !self.seen.content(ending) {
             return Judged::bare(Basis::None);
         }
         if ending.form == Form::Predict {
-            let usage = Usage::from_iter([(Class::Images, self.pictures)]);
-            return Judged { basis: Basis::Reported, usage, ..Judged::default() };
+            // Of an answer that was cut those that had come.
+            let (basis, pictures) = match self.seen.events {
+                0 => (Basis::Estimated, self.open.pictures),
+                _ => (Basis::Reported, self.pictures),
+            };
+            return Judged { basis, usage: Usage::from_iter([(Class::Images, pictures)]), ..Judged::default() };
         }
         let cut = self.open.figures.filter(|_| !ending.stream && self.open.closed);
         let Some(figures) = self.figures.or(cut) else { return Judged::bare(Basis::Estimated) };
         let mut usage = figures.usage();
         let odd = figures.is_odd();
-        if usage.is_empty() && !odd && self.seen.content {
+        if usage.is_empty() && !odd && self.seen.content(ending) {
             return Judged::bare(Basis::Estimated);
         }
         usage.set(Class::Searches, self.searches(ending.asked));

@@ -50,6 +50,10 @@ pub trait Reader {
     fn value(&mut self, _at: Self::Place, _value: Value<'_>) {}
     /// A piece of what stands at a [`Kind::Text`], never empty.
     fn text(&mut self, _at: Self::Place, _piece: &[u8]) {}
+    /// Whether the rest of the document does not matter; asked where an object or array begins.
+    fn has_enough(&self) -> bool {
+        false
+    }
 }
 
 /// The longest string, in bytes, that is handed out whole at a [`Kind::Short`], and the longest key or number that is compared.
@@ -78,6 +82,8 @@ enum State {
     Whole,
     /// This is no JSON.
     Broken,
+    /// The reader wants no more.
+    Enough,
 }
 
 /// What a string is for.
@@ -175,7 +181,7 @@ impl<R: Reader> Scanner<R> {
                 State::Bare => self.bare(rest, reader),
                 State::Skip(depth) => self.skip(rest, depth, reader),
                 State::SkipString(depth) => self.skip_string(rest, depth, reader),
-                State::Whole | State::Broken => return,
+                State::Whole | State::Broken | State::Enough => return,
             }
         }
     }
@@ -217,6 +223,10 @@ impl<R: Reader> Scanner<R> {
         match kind {
             Some((at, Kind::Node)) if self.depth < DEPTH => {
                 reader.open(at, array);
+                if reader.has_enough() {
+                    self.state = State::Enough;
+                    return;
+                }
                 self.frames[self.depth] = Frame { at, array, empty: true };
                 self.depth += 1;
                 if array {
@@ -259,12 +269,68 @@ impl<R: Reader> Scanner<R> {
             None => return rest,
             Some(b'"') => {
                 self.frames[self.depth - 1].empty = false;
-                self.state = State::String(Use::Key);
+                return self.members(&rest[1..], reader);
             }
             Some(b'}') => self.close(false, reader),
             Some(_) => self.state = State::Broken,
         }
         &rest[1..]
+    }
+
+    /// The quick way through an object, from behind the quote that begins a key: one plain scalar member after the other, as
+    /// long as they lie whole in the piece and without blanks. Whatever is not plain is left to the steps, from where it stands.
+    fn members<'a>(&mut self, mut rest: &'a [u8], reader: &mut R) -> &'a [u8] {
+        let object = self.frames[self.depth - 1].at;
+        loop {
+            let (key, behind) = match quote_or_slash(rest) {
+                Some(end) if rest[end] == b'"' => (&rest[..end.min(SHORT)], &rest[end + 1..]),
+                _ => {
+                    self.state = State::String(Use::Key);
+                    return rest;
+                }
+            };
+            self.at = R::member(object, key);
+            let [b':', value @ ..] = behind else {
+                self.state = State::Colon;
+                return behind;
+            };
+            let Some(end) = self.plain_value(value, reader) else {
+                self.state = State::Value;
+                return value;
+            };
+            let [b',', b'"', next @ ..] = &value[end..] else {
+                self.state = State::Next;
+                return &value[end..];
+            };
+            rest = next;
+        }
+    }
+
+    /// Hands out a scalar that lies whole and without escapes at the beginning of `value`, and tells where it ends.
+    #[inline]
+    fn plain_value(&self, value: &[u8], reader: &mut R) -> Option<usize> {
+        match value.first()? {
+            b'"' => {
+                let text = &value[1..];
+                let end = quote_or_slash(text).filter(|end| text[*end] == b'"')?;
+                if let Some(at) = self.at {
+                    match R::kind(at) {
+                        Kind::Text if end > 0 => reader.text(at, &text[..end]),
+                        Kind::Text => {}
+                        Kind::Short | Kind::Node => reader.value(at, Value::Text(&text[..end.min(SHORT)])),
+                    }
+                }
+                Some(end + 2)
+            }
+            b'{' | b'[' => None,
+            _ => {
+                let end = value.iter().position(|byte| !is_bare(*byte)).filter(|end| *end > 0)?;
+                if let Some(at) = self.at {
+                    reader.value(at, bare_value(&value[..end]));
+                }
+                Some(end)
+            }
+        }
     }
 
     fn colon<'a>(&mut self, rest: &'a [u8]) -> &'a [u8] {
@@ -407,9 +473,7 @@ impl<R: Reader> Scanner<R> {
     }
 
     fn bare<'a>(&mut self, rest: &'a [u8], reader: &mut R) -> &'a [u8] {
-        let Some(end) =
-            rest.iter().position(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'.' | b'-' | b'+'))
-        else {
+        let Some(end) = rest.iter().position(|byte| !is_bare(*byte)) else {
             if self.at.is_some() {
                 self.keep(rest);
             } else if self.scratch.is_empty() {
@@ -429,15 +493,7 @@ impl<R: Reader> Scanner<R> {
             self.state = State::Broken;
         } else {
             if let Some(at) = self.at {
-                reader.value(
-                    at,
-                    match text {
-                        b"null" => Value::Null,
-                        b"true" => Value::True,
-                        b"false" => Value::False,
-                        number => Value::Number(&number[..number.len().min(SHORT)]),
-                    },
-                );
+                reader.value(at, bare_value(text));
             }
             self.state = self.behind_value();
         }
@@ -506,6 +562,22 @@ fn without_blanks(mut rest: &[u8]) -> &[u8] {
         rest = behind;
     }
     rest
+}
+
+/// Whether the byte may stand in a number, `true`, `false`, `null` (or `NaN`).
+#[inline]
+fn is_bare(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'.' | b'-' | b'+')
+}
+
+#[inline]
+fn bare_value(text: &[u8]) -> Value<'_> {
+    match text {
+        b"null" => Value::Null,
+        b"true" => Value::True,
+        b"false" => Value::False,
+        number => Value::Number(&number[..number.len().min(SHORT)]),
+    }
 }
 
 const ONES: u64 = 0x0101_0101_0101_0101;

@@ -13,6 +13,9 @@
 //! The basis is `reported` where the provider's final figures were seen, even if the connection died afterwards; `partial`
 //! where other figures were; `estimated` where content came without any (or with zeros only); `none` where there is nothing to
 //! charge. A failure after content was sent is charged; one before is not.
+//!
+//! An event counts when its JSON is whole, with or without its blank line; of one that was torn only its text counts, for the
+//! estimate. A JSON answer that was cut behind its figures has said them: they hold.
 
 mod anthropic;
 mod decode;
@@ -101,7 +104,8 @@ pub struct Spec<'a> {
     pub model: Option<Arc<str>>,
     /// The request's text, from which its tokens are estimated where the answer does not report them.
     pub input: ScriptBytes,
-    /// The model's `max_input` and `max_output`, in tokens, where the price book knows them; 0 stands for not known.
+    /// The model's `max_input` and `max_output` (times the choices asked for), in tokens, where the price book knows them; 0
+    /// stands for not known.
     pub limits: Option<(u64, u64)>,
 }
 
@@ -128,6 +132,8 @@ pub struct Meter {
     model: Option<Arc<str>>,
     input: ScriptBytes,
     limits: (u64, u64),
+    /// Bytes came.
+    fed: bool,
 }
 
 impl Meter {
@@ -142,11 +148,13 @@ impl Meter {
             model: spec.model,
             input: spec.input,
             limits: (known(limits.0), known(limits.1)),
+            fed: false,
         }
     }
 
     /// Reads a piece of the answer's body, as it came from the provider.
     pub fn feed(&mut self, chunk: &[u8]) {
+        self.fed |= !chunk.is_empty();
         self.decoder.feed(chunk);
     }
 
@@ -157,7 +165,7 @@ impl Meter {
 
     /// Whether content came.
     pub fn content(&self) -> bool {
-        self.core().seen().content
+        self.core().seen().content(&self.ending(End::Cut))
     }
 
     /// The id of a container that the answer's code ran in.
@@ -167,34 +175,16 @@ impl Meter {
 
     /// What is to be charged if nothing more comes.
     pub fn so_far(&self) -> Usage {
-        self.judge(End::Cut).usage
+        self.judge(&self.ending(End::Cut)).0.usage
     }
 
     /// What was used.
     pub fn end(&mut self, how: End) -> Metered {
-        self.judge(how)
-    }
-
-    fn core(&self) -> &Core {
-        self.decoder.taker()
-    }
-
-    fn judge(&self, how: End) -> Metered {
+        let ending = self.ending(how);
+        let (judged, implausible) = self.judge(&ending);
         let core = self.core();
-        let ending = Ending {
-            stream: core.is_stream(),
-            complete: how == End::Complete && self.decoder.is_sound(),
-            asked: self.model.as_deref().unwrap_or_default(),
-            form: self.form,
-        };
-        let mut judged = self.verdict(&ending);
-        let implausible = judged.odd && judged.basis != Basis::None || self.is_beyond(&judged.usage);
-        if implausible {
-            judged = Judged::bare(Basis::Estimated);
-        }
-        self.complete(&mut judged);
         let seen = core.seen();
-        let has_id = matches!(self.form, Form::Responses | Form::Free);
+        let is_made = matches!(self.form, Form::Responses | Form::Free);
         Metered {
             usage: judged.usage,
             basis: judged.basis,
@@ -203,11 +193,35 @@ impl Meter {
             terms: seen.terms.clone(),
             provider_cost: seen.provider_cost,
             error: seen.error.clone(),
-            content: seen.content || core.other_bytes() > 0 && self.form == Form::Audio,
+            content: seen.content(&ending) || core.other_bytes() > 0 && self.form == Form::Audio,
             complete: self.terminal() || ending.complete && core.may_end_here(),
             implausible,
-            object_id: if has_id { seen.id.clone() } else { seen.container.clone() },
+            object_id: if is_made { seen.id.clone() } else { seen.container.clone() },
         }
+    }
+
+    fn core(&self) -> &Core {
+        self.decoder.taker()
+    }
+
+    fn ending(&self, how: End) -> Ending<'_> {
+        Ending {
+            stream: self.core().is_stream(),
+            complete: how == End::Complete && self.decoder.is_sound(),
+            asked: self.model.as_deref().unwrap_or_default(),
+            form: self.form,
+        }
+    }
+
+    /// The dialect's verdict, completed by estimates, and whether figures were implausible.
+    fn judge(&self, ending: &Ending<'_>) -> (Judged, bool) {
+        let mut judged = self.verdict(ending);
+        let implausible = judged.basis != Basis::None && (judged.odd || self.is_beyond(&judged.usage));
+        if implausible {
+            judged = Judged::bare(Basis::Estimated);
+        }
+        self.complete(&mut judged);
+        (judged, implausible)
     }
 
     fn verdict(&self, ending: &Ending<'_>) -> Judged {
@@ -219,7 +233,8 @@ impl Meter {
             // Sound, or a transcript without figures; of other forms a page that no model wrote.
             return Judged::bare(if self.form == Form::Audio { Basis::Estimated } else { Basis::None });
         }
-        if !core.began() && self.decoder.is_sound() || ending.stream && core.seen().events == 0 && !core.seen().content {
+        let nothing = !core.began() && (self.decoder.is_sound() || !self.fed);
+        if nothing || ending.stream && core.seen().events == 0 && !core.seen().content(ending) {
             return Judged::bare(Basis::None);
         }
         core.judge(ending)
@@ -250,9 +265,11 @@ impl Meter {
                 judged.usage.set(Class::Output, text.tokens().max(judged.least_output));
             }
             Basis::Estimated => {
-                judged.usage = Usage::from_iter([(Class::Input, self.input.tokens())]);
+                // What stands in the answer itself (pictures, a duration) stays.
+                judged.usage.set(Class::Input, self.input.tokens());
                 judged.rounds.clear();
                 match self.form {
+                    Form::Audio if judged.usage.get(Class::Seconds) > 0 => judged.usage.set(Class::Input, 0),
                     Form::Audio => self.estimate_audio(&mut judged.usage),
                     Form::Embed | Form::Rerank | Form::Predict | Form::Free => {}
                     Form::Messages | Form::Chat | Form::Responses | Form::Generate | Form::Images => {
@@ -283,7 +300,7 @@ impl Meter {
         }
         let text = if other > 0 { self.core().other } else { self.text(true) };
         let tokens = text.tokens();
-        if self.model.as_deref().is_some_and(|model| model.contains("whisper")) {
+        if tokens > 0 && self.model.as_deref().is_some_and(|model| model.contains("whisper")) {
             usage.set(Class::Input, 0);
             usage.set(Class::Seconds, tokens.saturating_mul(300));
         } else {
@@ -417,7 +434,9 @@ impl Core {
         };
         let content_type = spec.content_type.trim_start();
         let is_type = |kind: &str| content_type.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind));
-        let is_other = spec.form == Form::Audio && (is_type("audio/") || is_type("text/") && !is_type("text/event-stream"));
+        // Sound may begin with any byte, a transcript with any letter.
+        let is_told = content_type.is_empty() || is_type("application/json") || is_type("text/event-stream");
+        let is_other = spec.form == Form::Audio && !is_told;
         Core { body, is_other, ..Core::default() }
     }
 

@@ -32,6 +32,8 @@ pub(super) enum Place {
     Model,
     Tier,
     Error,
+    ErrorType,
+    /// Its code, for those who give no type.
     ErrorKind,
     BaseResp,
     BaseRespCode,
@@ -101,6 +103,23 @@ struct Open {
     duration: Count,
     /// `usage` came to its end: it holds even if the document is cut behind it.
     closed: bool,
+}
+
+impl Open {
+    /// Makes ready for another, field by field: figures are large, and most events have none to wipe.
+    fn clear(&mut self) {
+        self.event = Event::Other;
+        self.main = None;
+        self.groq = None;
+        self.no_choices = false;
+        self.finish = false;
+        self.error = false;
+        self.error_kind = None;
+        self.pictures = 0;
+        self.search_units = Count::Absent;
+        self.duration = Count::Absent;
+        self.closed = false;
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -176,7 +195,8 @@ impl Reader for Openai {
                 Err(detail) => P::Details(source, detail),
             },
             P::XGroq if key == b"usage" => P::Usage(Source::Groq),
-            P::Error if matches!(key, b"type" | b"code" | b"status") => P::ErrorKind,
+            P::Error if key == b"type" => P::ErrorType,
+            P::Error if matches!(key, b"code" | b"status") => P::ErrorKind,
             P::BaseResp if key == b"status_code" => P::BaseRespCode,
             P::Meta if key == b"billed_units" => P::BilledUnits,
             P::BilledUnits if key == b"search_units" => P::SearchUnits,
@@ -200,7 +220,9 @@ impl Reader for Openai {
             P::Root | P::Error | P::BaseResp | P::Choices | P::Choice | P::Delta | P::Message | P::XGroq => Kind::Node,
             P::Usage(_) | P::Details(..) | P::Data | P::Datum | P::Meta | P::BilledUnits | P::Results => Kind::Node,
             P::Text(_) | P::Thought(_) | P::Thing => Kind::Text,
-            P::Type | P::Model | P::Tier | P::ErrorKind | P::BaseRespCode | P::FinishReason | P::Figure(..) => Kind::Short,
+            P::Type | P::Model | P::Tier | P::ErrorType | P::ErrorKind | P::BaseRespCode | P::FinishReason | P::Figure(..) => {
+                Kind::Short
+            }
             P::SearchUnits | P::Duration | P::Quality | P::Size => Kind::Short,
         }
     }
@@ -208,13 +230,15 @@ impl Reader for Openai {
     #[inline]
     fn open(&mut self, at: Place, array: bool) {
         match at {
-            Place::Root => self.open = Open::default(),
+            Place::Root => {
+                self.seen.begin();
+                self.open.clear();
+            }
             Place::Usage(source) => {
                 *self.source(source) = (!array).then(Figures::default);
                 self.open.closed = false;
             }
             Place::Data => self.open.pictures = 0,
-            Place::Datum => self.open.pictures += 1,
             _ => {}
         }
     }
@@ -225,7 +249,8 @@ impl Reader for Openai {
             Place::Root if !array => self.commit(),
             Place::Choices => self.open.no_choices = empty,
             Place::Error => self.open.error |= !empty,
-            Place::Data | Place::Results => self.seen.content |= !empty,
+            Place::Datum => self.open.pictures += 1,
+            Place::Data | Place::Results => self.seen.open_content |= !empty,
             Place::Usage(source) if empty => *self.source(source) = None,
             Place::Usage(_) => self.open.closed = true,
             _ => {}
@@ -241,11 +266,8 @@ impl Reader for Openai {
             Place::Error => {
                 self.open.error |= says_so(value);
             }
-            Place::ErrorKind => {
-                if self.open.error_kind.is_none() {
-                    keep_code(&mut self.open.error_kind, value);
-                }
-            }
+            Place::ErrorType => keep(&mut self.open.error_kind, value),
+            Place::ErrorKind if self.open.error_kind.is_none() => keep_code(&mut self.open.error_kind, value),
             Place::BaseRespCode if says_so(value) => {
                 self.open.error = true;
                 keep_code(&mut self.open.error_kind, value);
@@ -264,7 +286,7 @@ impl Reader for Openai {
 
     #[inline]
     fn text(&mut self, at: Place, piece: &[u8]) {
-        self.seen.content = true;
+        self.seen.open_content = true;
         match at {
             Place::Text(Whole::Piece) => self.seen.text.add(piece),
             Place::Text(Whole::Message) | Place::Thought(Whole::Message) => self.message.add(piece),
@@ -298,7 +320,7 @@ impl Openai {
 
     /// A chunk came whole.
     fn commit(&mut self) {
-        self.seen.events += 1;
+        self.seen.commit();
         let open = &mut self.open;
         self.finished |= open.finish;
         let groq = open.groq.take().filter(|_| self.figures.is_none());
@@ -338,16 +360,23 @@ impl Openai {
         self.figures.or(cut)
     }
 
-    /// Figures that stand in the answer itself.
-    fn counted(&self, form: Form, figures: Option<&Figures>) -> Usage {
+    /// Figures that stand in the answer itself; of a JSON answer that was cut those that had come.
+    fn counted(&self, ending: &Ending<'_>, figures: Option<&Figures>) -> Usage {
+        let is_cut = self.is_cut_document(ending);
         let mut usage = Usage::default();
-        match form {
-            Form::Images => usage.set(Class::Images, self.pictures),
-            Form::Audio if figures.is_none() => usage.set(Class::Seconds, self.duration.whole()),
-            Form::Rerank if figures.is_none() => usage.set(Class::Searches, self.search_units.whole()),
+        match ending.form {
+            Form::Images => usage.set(Class::Images, if is_cut { self.open.pictures } else { self.pictures }),
+            Form::Audio if figures.is_none() => {
+                usage.set(Class::Seconds, if is_cut { self.open.duration } else { self.duration }.whole());
+            }
+            Form::Rerank => usage.set(Class::Searches, self.search_units.whole()),
             _ => {}
         }
         usage
+    }
+
+    fn is_cut_document(&self, ending: &Ending<'_>) -> bool {
+        !ending.stream && self.seen.events == 0
     }
 
     fn usage(&self, form: Form, figures: &Figures) -> Usage {
@@ -377,14 +406,15 @@ impl Answer for Openai {
 
     fn judge(&self, ending: &Ending<'_>) -> Judged {
         let figures = self.figures(ending);
-        let counted = self.counted(ending.form, figures.as_ref());
+        let counted = self.counted(ending, figures.as_ref());
         let failed = self.seen.error.is_some();
         let silent = ending.stream && !self.finished && ending.complete;
-        if !self.seen.content && figures.is_none() && counted.is_empty() && (failed || silent) {
+        if !self.seen.content(ending) && figures.is_none() && counted.is_empty() && (failed || silent) {
             return Judged::bare(Basis::None);
         }
         let Some(figures) = figures else {
-            let basis = if counted.is_empty() { Basis::Estimated } else { Basis::Reported };
+            let is_final = !counted.is_empty() && !self.is_cut_document(ending);
+            let basis = if is_final { Basis::Reported } else { Basis::Estimated };
             let odd = self.duration == Count::Odd || self.search_units == Count::Odd;
             return Judged { basis, usage: counted, odd: odd && basis == Basis::Reported, ..Judged::default() };
         };
@@ -392,7 +422,7 @@ impl Answer for Openai {
         let nothing_said = usage.is_empty() && !figures.is_odd();
         usage.add_all(&counted);
         let odd = figures.is_odd();
-        if nothing_said && counted.is_empty() && (self.seen.content || self.finished) {
+        if nothing_said && counted.is_empty() && (self.seen.content(ending) || self.finished) {
             return Judged::bare(Basis::Estimated);
         }
         let is_last = !ending.stream || self.last_seen || self.done;

@@ -28,6 +28,8 @@ pub(super) enum Place {
     Status,
     Tier,
     Error,
+    ErrorType,
+    /// Its code, for those who give no type.
     ErrorKind,
     Output,
     /// An element of `output`, or the `item` of an event.
@@ -128,6 +130,23 @@ struct Open {
     item: Items,
 }
 
+impl Open {
+    /// Makes ready for another, field by field: figures are large, and most events have none to wipe.
+    fn clear(&mut self) {
+        self.event = Event::Other;
+        self.response = false;
+        self.status = None;
+        self.usage = None;
+        self.closed = false;
+        self.searches = Count::Absent;
+        self.error = false;
+        self.error_kind = None;
+        self.text = ScriptBytes::default();
+        self.output = Items::default();
+        self.item = Items::default();
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Responses {
     seen: Seen,
@@ -168,7 +187,8 @@ impl Reader for Responses {
                 b"tools" => P::Tools,
                 _ => return None,
             },
-            P::Error if matches!(key, b"type" | b"code") => P::ErrorKind,
+            P::Error if key == b"type" => P::ErrorType,
+            P::Error if key == b"code" => P::ErrorKind,
             P::Item(from) => match key {
                 b"type" => P::ItemType(from),
                 b"result" => P::ItemResult(from),
@@ -212,7 +232,9 @@ impl Reader for Responses {
             P::Root | P::Response | P::Error | P::Output | P::Item(_) | P::ItemAction(_) | P::Contents | P::Content => Kind::Node,
             P::Usage | P::Details(_) | P::ToolUsage | P::WebSearch | P::Tools | P::Tool => Kind::Node,
             P::Delta | P::Text | P::ItemResult(_) => Kind::Text,
-            P::Type | P::Object | P::Id | P::Model | P::Status | P::Tier | P::ErrorKind | P::Container => Kind::Short,
+            P::Type | P::Object | P::Id | P::Model | P::Status | P::Tier | P::ErrorType | P::ErrorKind | P::Container => {
+                Kind::Short
+            }
             P::ItemType(_) | P::ItemActionType(_) | P::ItemQuality(_) | P::ItemSize(_) => Kind::Short,
             P::Figure(_) | P::Searches | P::SearchContext => Kind::Short,
         }
@@ -221,7 +243,10 @@ impl Reader for Responses {
     #[inline]
     fn open(&mut self, at: Place, array: bool) {
         match at {
-            Place::Root => self.open = Open::default(),
+            Place::Root => {
+                self.seen.begin();
+                self.open.clear();
+            }
             Place::Response => self.open.response = true,
             Place::Usage => (self.open.usage, self.open.closed) = ((!array).then(Figures::default), false),
             Place::Output => self.open.output = Items::default(),
@@ -258,11 +283,8 @@ impl Reader for Responses {
                 });
             }
             Place::Error => self.open.error |= says_so(value),
-            Place::ErrorKind => {
-                if self.open.error_kind.is_none() {
-                    keep_code(&mut self.open.error_kind, value);
-                }
-            }
+            Place::ErrorType => keep(&mut self.open.error_kind, value),
+            Place::ErrorKind if self.open.error_kind.is_none() => keep_code(&mut self.open.error_kind, value),
             Place::ItemType(_) => {
                 self.item.of = match value {
                     Value::Text(b"web_search_call") => ItemType::WebSearch,
@@ -288,7 +310,7 @@ impl Reader for Responses {
             Place::ItemResult(_) => self.item.result = true,
             Place::Delta => self.open.text.add(piece),
             _ => {
-                self.seen.content = true;
+                self.seen.open_content = true;
                 self.message.add(piece);
             }
         }
@@ -328,7 +350,7 @@ impl Responses {
     /// An event came whole.
     fn commit(&mut self) {
         let open = &mut self.open;
-        self.seen.events += 1;
+        self.seen.commit();
         match open.event {
             Event::Delta => {
                 self.seen.content = true;
@@ -387,9 +409,13 @@ impl Answer for Responses {
 
     fn judge(&self, ending: &Ending<'_>) -> Judged {
         let cut = self.open.usage.filter(|_| !ending.stream && self.open.closed);
-        let content = self.seen.content || !ending.stream && self.open.output.all > 0;
+        let content = self.seen.content(ending) || !ending.stream && self.open.output.all > 0;
         // A final answer that lists no items (as ChatGPT's backend sends it) does not unmake those that came one by one.
-        let items = if self.output.all > 0 { self.output } else { self.items };
+        let items = match (self.output.all, ending.stream) {
+            (0, true) => self.items,
+            (0, false) => self.open.output,
+            (_, _) => self.output,
+        };
         if let Some(figures) = self.figures.or(cut) {
             let usage = self.usage(&figures, items);
             let odd = figures.is_odd() || self.searches == Count::Odd;

@@ -14,7 +14,10 @@ pub(super) struct Seen {
     pub(super) provider_cost: Option<Nanodollars>,
     /// The type of an error that came in the answer.
     pub(super) error: Option<String>,
+    /// Content came in whole events.
     pub(super) content: bool,
+    /// Content came in the event that is being read.
+    pub(super) open_content: bool,
     /// The text of the answer, and that of its thoughts.
     pub(super) text: ScriptBytes,
     pub(super) thought: ScriptBytes,
@@ -26,6 +29,22 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// Another event (document, element) begins.
+    pub(super) fn begin(&mut self) {
+        self.open_content = false;
+    }
+
+    /// It has come whole.
+    pub(super) fn commit(&mut self) {
+        self.events += 1;
+        self.content |= std::mem::take(&mut self.open_content);
+    }
+
+    /// Whether content came. What a provider ended in the middle of an event does not count; what a cut tore does.
+    pub(super) fn content(&self, ending: &Ending<'_>) -> bool {
+        self.content || self.open_content && !(ending.stream && ending.complete)
+    }
+
     pub(super) fn fail(&mut self, kind: &Option<String>) {
         self.error = Some(kind.clone().unwrap_or_else(|| "error".into()));
     }

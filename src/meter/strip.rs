@@ -3,8 +3,11 @@
 //! Only an event with a `usage` that is an object **and** empty `choices` goes, with its blank line; comments before it stay,
 //! chunks with `usage: null` or with choices stay (Azure's first chunk has no choices, but no usage either). Of what comes,
 //! only an incomplete last event is held back, and only until it is certain that it is another: nearly always at
-//! `"choices":[{`, and in any case after [`LONGEST`] bytes. All other bytes pass as they are; a chunk from which nothing is
-//! taken passes without a copy.
+//! `"choices":[{`, and in any case after [`LONGEST`] bytes. All other bytes pass as they are; a piece from which nothing is
+//! taken passes without a copy. It is for streams of events that are not compressed; of another body it would hold the end
+//! back until [`Strip::end`].
+
+use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
@@ -14,6 +17,8 @@ use crate::sse::{Framer, Piece};
 
 /// A usage chunk is never longer, in bytes (the longest recorded has 900). What is longer flows.
 const LONGEST: usize = 64 << 10;
+
+static NAME: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"usage"));
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -61,6 +66,9 @@ impl Reader for Chunk {
             Place::Choices => self.no_choices = array && empty,
             Place::Root | Place::Choice => {}
         }
+    }
+    fn has_enough(&self) -> bool {
+        self.other
     }
     fn value(&mut self, at: Place, value: Value<'_>) {
         match at {
@@ -155,10 +163,12 @@ impl Strip {
         // Most events lie whole in a piece and do not even speak of usage: that is told faster than they are read. (With a
         // backslash its name may be escaped.)
         let first = !std::mem::replace(&mut self.read, true);
-        if first && last && memmem::find(data, b"usage").is_none() && memchr::memchr(b'\\', data).is_none() {
+        if first && last && NAME.find(data).is_none() && memchr::memchr(b'\\', data).is_none() {
             self.chunk.other = true;
             return;
         }
+        // More behind the JSON, such as a `[DONE]` that lacks the blank line before it, must not go along.
+        self.chunk.other |= self.scanner.is_whole() && !data.trim_ascii().is_empty();
         self.scanner.feed(data, &mut self.chunk);
         self.chunk.other |= self.scanner.is_broken();
     }
@@ -268,6 +278,7 @@ mod tests {
             "data: {\"usage\":{\"a\":1}}\n\n",
         ]);
         check(&["data: [{\"choices\":[],\"usage\":{\"a\":1}}]\n\n", "\u{feff}", "\n\n\r\n", "event: x\n\n"]);
+        check(&[&format!("{USAGE}\ndata: [DONE]\n\n")]);
         check(&["\u{feff}", &format!("-{USAGE}\n\n"), "data: x"]);
     }
 

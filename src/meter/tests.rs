@@ -357,7 +357,7 @@ fn an_error_status_is_never_charged() {
     failed.status = 429;
     let body = chat(r#"{"prompt_tokens":1,"completion_tokens":2},"error":{"type":"tokens","code":"x"}"#);
     check_spec(&failed, &body, End::Complete, "none");
-    let metered = check_spec(&failed, r#"{"error":{"type":"tokens"}}"#, End::Complete, "none");
+    let metered = check_spec(&failed, r#"{"error":{"code":"x","type":"tokens"}}"#, End::Complete, "none");
     assert_eq!(metered.error.as_deref(), Some("tokens"));
 }
 
@@ -379,6 +379,7 @@ fn images() {
     let split = r#"{"data":[{}],"usage":{"input_tokens":2,"output_tokens":100,"output_tokens_details":{"image_tokens":90,"text_tokens":10}}}"#;
     check(Form::Images, split, "reported input 2 output 10 output_image 90 images 1");
     check(Form::Images, r#"{"data":[{"url":"u"}]}"#, "reported images 1");
+    check_cut(Form::Images, r#"{"data":[{"b64_json":"eHg="},{"b64_json":"eH"#, "estimated input 15 images 1");
     let stream = events(&[
         r#"{"type":"image_generation.partial_image","b64_json":"eHg="}"#,
         r#"{"type":"image_generation.completed","b64_json":"eHg=","usage":{"input_tokens":2,"output_tokens":100}}"#,
@@ -395,6 +396,7 @@ fn audio() {
     );
     check(Form::Audio, r#"{"text":"Hi","usage":{"type":"duration","seconds":7}}"#, "reported seconds 7000");
     check(Form::Audio, r#"{"task":"transcribe","duration":8.470000267028809,"text":"Hi"}"#, "reported seconds 8470");
+    check_cut(Form::Audio, r#"{"task":"transcribe","duration":8.470000267028809,"text":"H"#, "estimated seconds 8470");
     check(Form::Audio, r#"{"text":"Hello there, world"}"#, "estimated input 15 input_audio 15 output 5");
     let transcript = events(&[
         r#"{"type":"transcript.text.delta","delta":"Hi"}"#,
@@ -589,10 +591,33 @@ fn compressed_answers_are_read_in_a_copy() {
 }
 
 #[test]
-fn megabytes_in_one_line_are_not_kept() {
-    let long = "x".repeat(3_000_000);
+fn a_long_line_is_read() {
+    let long = "x".repeat(300_000);
     let body = events(&[START, &TEXT.replace("Hello there, world", &long), &delta(r#"{"output_tokens":9}"#)]);
     check(Form::Messages, &body, "reported input 12 cache_read 7 cache_write_5m 10 cache_write_1h 20 output 9");
+}
+
+#[test]
+fn what_cannot_be_read_is_estimated() {
+    let mut packed = spec(Form::Chat);
+    packed.content_encoding = Some("compress");
+    check_spec(&packed, "abc", End::Complete, "estimated input 15");
+    check_spec(&packed, "", End::Complete, "none");
+}
+
+#[test]
+fn a_meter_is_small_and_may_change_threads() {
+    fn is_send<T: Send>() {}
+    is_send::<Meter>();
+    is_send::<Strip>();
+    assert!(size_of::<Meter>() <= 512);
+    let reads = [
+        size_of::<Read<anthropic::Anthropic>>(),
+        size_of::<Read<openai::Openai>>(),
+        size_of::<Read<responses::Responses>>(),
+        size_of::<Read<gemini::Gemini>>(),
+    ];
+    assert!(reads.into_iter().all(|size| size <= 4096), "{reads:?}");
 }
 
 const FORMS: [Form; 10] = [
