@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use globset::GlobMatcher;
@@ -315,8 +316,16 @@ pub struct Glob {
 }
 
 impl Glob {
+    /// The two common forms, a plain name and `prefix*`, are compared directly: a pool of a thousand accounts asks a thousand times.
     pub fn is_match(&self, name: &str) -> bool {
-        self.matcher.is_match(name)
+        let pattern = self.text.as_bytes();
+        match pattern.iter().position(|byte| b"*?[]{}!\\".contains(byte)) {
+            None => self.text.eq_ignore_ascii_case(name),
+            Some(star) if pattern[star] == b'*' && star + 1 == pattern.len() => {
+                name.as_bytes().get(..star).is_some_and(|head| head.eq_ignore_ascii_case(&pattern[..star]))
+            }
+            Some(_) => self.matcher.is_match(name),
+        }
     }
 }
 
@@ -479,9 +488,27 @@ pub struct Key {
     pub expires: Option<UnixMs>,
     pub allow_from: Option<Vec<IpNet>>,
     pub enabled: bool,
+    /// Bytes of request bodies held for this key just now; a reload starts at zero.
+    pub buffered: AtomicU64,
+    /// The moment of this key's bound on free requests, in ms since 1970 (see [`Key::may_read`]); a reload starts anew.
+    pub reads: AtomicI64,
 }
 
+/// Counting tokens, model lists and reads of stored objects: so many a minute for a key, besides all other limits (section 4).
+const READS_PER_MINUTE: i64 = 600;
+
 impl Key {
+    /// Counts one free request. `Err` is the moment at which one fits again. (GCRA: a minute's worth may come at once, as Claude
+    /// Code's bursts of `count_tokens` do.)
+    pub fn may_read(&self, now: UnixMs) -> Result<(), UnixMs> {
+        let each = 60_000 / READS_PER_MINUTE;
+        let earliest = |due: i64| due.max(now.0) + each;
+        self.reads
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |due| Some(earliest(due)).filter(|next| next - now.0 <= 60_000))
+            .map(|_| ())
+            .map_err(|due| UnixMs(earliest(due) - 60_000))
+    }
+
     /// Whether `address` may use this key.
     pub fn allows(&self, address: IpAddr) -> bool {
         self.allow_from.as_ref().is_none_or(|nets| nets.iter().any(|net| net.contains(&address)))

@@ -167,6 +167,8 @@ pub(super) fn keys(
             operations: one.operations,
             expires,
             allow_from: one.allow_from.clone(),
+            buffered: Default::default(),
+            reads: Default::default(),
             enabled: one.enabled,
         };
         all.insert(hash, Arc::new(key));
