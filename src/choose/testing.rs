@@ -20,7 +20,7 @@ pub(super) const MODEL: &str = "claude-sonnet-4-5";
 
 pub(super) fn glob(text: &str) -> Glob {
     let matcher = GlobBuilder::new(text).case_insensitive(true).build().unwrap().compile_matcher();
-    Glob { text: text.into(), matcher }
+    Glob { text: text.into(), matcher: matcher.into() }
 }
 
 pub(super) fn globs(texts: &[&str]) -> Globs {

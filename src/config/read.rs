@@ -131,7 +131,7 @@ impl<'e> Reader<'e> {
             .build()
             .map_err(|_| "pattern over model names such as claude-*".to_owned())?
             .compile_matcher();
-        let glob = Glob { text: text.into(), matcher };
+        let glob = Glob { text: text.into(), matcher: Arc::new(matcher) };
         self.globs.borrow_mut().insert(text.to_owned(), glob.clone());
         Ok(glob)
     }

@@ -312,7 +312,8 @@ pub struct EgressProxy {
 #[derive(Clone, Debug)]
 pub struct Glob {
     pub text: Arc<str>,
-    pub matcher: GlobMatcher,
+    /// Shared: 100,000 keys may all have the same few patterns.
+    pub matcher: Arc<GlobMatcher>,
 }
 
 impl Glob {

@@ -95,8 +95,7 @@ impl<'r, K: Hash + Eq> Taken<'r, K> {
 
 /// Whether an entity's id is the first of its kind.
 pub(super) fn take_id(taken: &mut Taken<'_, Id>, section: &'static str, origin: Origin, id: &Named) -> bool {
-    let name = id.shown();
-    taken.take(id.id.clone(), id.spot, || at(section, origin, "id"), |first| Wrong::Taken { name, first })
+    taken.take(id.id.clone(), id.spot, || at(section, origin, "id"), |first| Wrong::Taken { name: id.shown(), first })
 }
 
 /// Notes that a name refers to nothing, with the nearest that there is.
@@ -132,8 +131,7 @@ fn enterprises(reader: &Reader<'_>, written: &[super::written::Enterprise]) -> H
             let mut taken = Taken::new(reader);
             let mut unique = |index: usize, named: &Named| {
                 let path = || at("enterprises", one.origin, format_args!("{section}[{index}].id"));
-                let name = named.shown();
-                taken.take(named.id.clone(), named.spot, path, |first| Wrong::Taken { name, first })
+                taken.take(named.id.clone(), named.spot, path, |first| Wrong::Taken { name: named.shown(), first })
             };
             parts.iter().filter(|(index, named)| unique(*index, named)).map(|(_, named)| named.id.clone()).collect()
         };
