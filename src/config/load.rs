@@ -1,5 +1,6 @@
 //! Loading: the main file, what it includes, and everything these name, into one snapshot or a list of all faults.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use super::check;
@@ -113,12 +114,23 @@ fn text_of(reader: &Reader<'_>, path: &Path, file: usize, hint: &'static str) ->
         Err(error) => return wrong(first, Wrong::Unreadable { error, hint }),
     };
     match String::from_utf8(bytes) {
-        Ok(text) => Some(yaml::joined_surrogates(text.strip_prefix('\u{feff}').unwrap_or(&text)).into_owned()),
+        Ok(text) => Some(plain_text(text)),
         Err(error) => {
             let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             let lines = 1 + memchr::memchr_iter(b'\n', before).count();
             wrong(Spot { file, line: u32::try_from(lines).unwrap_or(u32::MAX) }, Wrong::NotText)
         }
+    }
+}
+
+/// Without a byte-order mark, and with escapes that YAML knows; the same text, not a copy, where it is so already.
+fn plain_text(mut text: String) -> String {
+    if text.starts_with('\u{feff}') {
+        text.drain(..'\u{feff}'.len_utf8());
+    }
+    match yaml::joined_surrogates(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(joined) => joined,
     }
 }
 

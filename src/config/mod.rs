@@ -1,5 +1,5 @@
 //! The configuration: what is written (`written`, `settings`), whether it is right (`check`), what it means (`snapshot`), and how it
-//! changes while the gateway runs (`reload`). `yaml` and `read` turn text into values with places, `fault` holds the words for
+//! changes while the gateway runs (`reload`). `yaml`, `read` and `scalar` turn text into values with places, `fault` holds the words for
 //! everything that can be wrong.
 
 mod address;
@@ -10,6 +10,7 @@ mod load;
 mod read;
 pub mod reload;
 mod report;
+mod scalar;
 mod services;
 mod settings;
 pub mod snapshot;

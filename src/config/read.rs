@@ -16,6 +16,7 @@ use ipnet::IpNet;
 
 use super::fault::{Fault, Nearest, Wrong};
 use super::files::Files;
+use super::scalar::{share_of, size_of, substituted, time_of};
 use super::snapshot::Glob;
 use super::yaml::{Data, Entry, Node};
 use crate::words::{Factor, Id, Secret, parse_decimal_nano};
@@ -403,16 +404,7 @@ impl<'n, 'p> Value<'n, 'p> {
     /// `80%` or `0.8`, in millionths: more than none and at most all.
     pub(super) fn share(&self) -> Option<u32> {
         let text = self.text()?;
-        let written = text.text.trim();
-        let (number, unit) = match written.strip_suffix('%') {
-            Some(number) => (number, 100_000),
-            None => (written, 1_000),
-        };
-        let millionths = parse_decimal_nano(number)
-            .ok()
-            .filter(|nano| nano % unit == 0)
-            .map(|nano| if unit == 1_000 { nano / 1_000 } else { nano / 100_000 });
-        match millionths.and_then(|value| u32::try_from(value).ok()) {
+        match share_of(text.text.trim()) {
             Some(0) => self.fault(Wrong::Zero { hint: "give a share above it, such as 80%, or take it out of the list" }),
             Some(share) if share <= 1_000_000 => return Some(share),
             _ => self.fault(Wrong::NotThis {
@@ -592,71 +584,4 @@ impl<'n, 'p> Fields<'n, 'p> {
     pub(super) fn line_of(&self, name: &str) -> u32 {
         self.get(name).map_or(self.value.node.line, |value| value.node.line)
     }
-}
-
-/// Puts variables in: `${NAME}`, `${NAME:-default}` (where it is unset or empty), `$${` for a plain `${`.
-fn substituted(written: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<String, Wrong> {
-    let mut text = String::with_capacity(written.len());
-    let mut rest = written;
-    while let Some(start) = rest.find("${") {
-        if rest[..start].ends_with('$') {
-            text.push_str(&rest[..start - 1]);
-            text.push_str("${");
-            rest = &rest[start + 2..];
-            continue;
-        }
-        text.push_str(&rest[..start]);
-        let (inner, after) = rest[start + 2..].split_once('}').ok_or(Wrong::BadVariable)?;
-        let (name, default) = inner.split_once(":-").map_or((inner, None), |(name, default)| (name, Some(default)));
-        let letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let bad =
-            name.is_empty() || name.len() > 200 || !name.chars().all(letter) || name.starts_with(|c: char| c.is_ascii_digit());
-        if bad || default.is_some_and(|default| default.contains("${")) {
-            return Err(Wrong::BadVariable);
-        }
-        match (environment(name), default) {
-            (Some(value), Some(default)) if value.is_empty() => text.push_str(default),
-            (Some(value), _) => text.push_str(&value),
-            (None, Some(default)) => text.push_str(default),
-            (None, None) => return Err(Wrong::Unset { name: name.to_owned() }),
-        }
-        rest = after;
-    }
-    text.push_str(rest);
-    Ok(text)
-}
-
-/// A whole number and the unit behind it.
-fn number_and_unit(text: &str) -> Option<(u64, &str)> {
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
-    let digits: String = text[..end].chars().filter(|c| *c != '_').collect();
-    Some((digits.parse().ok()?, text[end..].trim()))
-}
-
-fn size_of(text: &str) -> Option<u64> {
-    let (number, unit) = number_and_unit(text)?;
-    let bytes: u64 = match unit.to_ascii_uppercase().as_str() {
-        "" | "B" => 1,
-        "KB" | "KIB" => 1 << 10,
-        "MB" | "MIB" => 1 << 20,
-        "GB" | "GIB" => 1 << 30,
-        "TB" | "TIB" => 1 << 40,
-        _ => return None,
-    };
-    number.checked_mul(bytes).filter(|size| *size <= 1 << 50)
-}
-
-fn time_of(text: &str) -> Option<Duration> {
-    let (number, unit) = number_and_unit(text)?;
-    let ms: u64 = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        // None at all needs no unit.
-        "" if number == 0 => 1,
-        _ => return None,
-    };
-    // A year is beyond any use here, and far below what a clock can add.
-    number.checked_mul(ms).filter(|ms| *ms <= 8_760 * 3_600_000).map(Duration::from_millis)
 }

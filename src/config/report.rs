@@ -28,7 +28,8 @@ fn summary(path: &Path, snapshot: &Snapshot, attempt: &Attempt) -> String {
         many(snapshot.users.len(), "user"),
         many(snapshot.keys.len(), "key"),
     ];
-    let mut text: String = format!("{} is fine: {} in {}\n", path.display(), counts.join(", "), many(attempt.counts.files, "file"));
+    let mut text: String =
+        format!("{} is fine: {} in {}\n", path.display(), counts.join(", "), many(attempt.counts.files, "file"));
     text.extend(snapshot.notes.iter().map(|note| format!("note: {note}\n")));
     text
 }
