@@ -11,12 +11,11 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use globset::GlobBuilder;
 use ipnet::IpNet;
 
 use super::fault::{Fault, Nearest, Wrong};
 use super::files::Files;
-use super::scalar::{share_of, size_of, substituted, time_of};
+use super::scalar::{glob_of, share_of, size_of, substituted, time_of};
 use super::snapshot::Glob;
 use super::yaml::{Data, Entry, Node};
 use crate::words::{Factor, Id, Secret, parse_decimal_nano};
@@ -113,26 +112,7 @@ impl<'e> Reader<'e> {
         if let Some(glob) = self.globs.borrow().get(text) {
             return Ok(glob.clone());
         }
-        if text.is_empty() || text.len() > 200 || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err("pattern over model names such as claude-*".into());
-        }
-        let mut pattern = String::with_capacity(text.len());
-        for c in text.chars() {
-            match c {
-                '[' | ']' | '{' | '}' | '!' | '\\' => pattern.extend(['\\', c]),
-                // "**" has a meaning of its own to globset, and two stars match what one does.
-                '*' if pattern.ends_with('*') && !pattern.ends_with("\\*") => {}
-                _ => pattern.push(c),
-            }
-        }
-        let matcher = GlobBuilder::new(&pattern)
-            .case_insensitive(true)
-            .literal_separator(false)
-            .backslash_escape(true)
-            .build()
-            .map_err(|_| "pattern over model names such as claude-*".to_owned())?
-            .compile_matcher();
-        let glob = Glob { text: text.into(), matcher: Arc::new(matcher) };
+        let glob = glob_of(text).ok_or_else(|| "pattern over model names such as claude-*".to_owned())?;
         self.globs.borrow_mut().insert(text.to_owned(), glob.clone());
         Ok(glob)
     }

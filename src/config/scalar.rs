@@ -1,8 +1,12 @@
-//! What stands in single values: variables, sizes, times, shares. Pure.
+//! What stands in single values: variables, sizes, times, shares, patterns. Pure.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use globset::GlobBuilder;
+
 use super::fault::Wrong;
+use super::snapshot::Glob;
 use crate::words::parse_decimal_nano;
 
 /// Puts variables in: `${NAME}`, `${NAME:-default}` (where it is unset or empty), `$${` for a plain `${`.
@@ -82,6 +86,25 @@ pub(super) fn share_of(text: &str) -> Option<u32> {
     u32::try_from(nano / millionth).ok().filter(|_| nano % millionth == 0)
 }
 
+/// A pattern over model names, in which `*` and `?` alone are special; compared without case.
+pub(super) fn glob_of(text: &str) -> Option<Glob> {
+    if text.is_empty() || text.len() > 200 || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return None;
+    }
+    let mut pattern = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '[' | ']' | '{' | '}' | '!' | '\\' => pattern.extend(['\\', c]),
+            // "**" has a meaning of its own to globset, and two stars match what one does.
+            '*' if pattern.ends_with('*') => {}
+            _ => pattern.push(c),
+        }
+    }
+    let mut builder = GlobBuilder::new(&pattern);
+    let glob = builder.case_insensitive(true).literal_separator(false).backslash_escape(true).build().ok()?;
+    Some(Glob { text: text.into(), matcher: Arc::new(glob.compile_matcher()) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +129,25 @@ mod tests {
         for bad in ["${", "${A", "${}", "${a-b}", "${1}", "${:-x}", "${A:=x}", "${A:-${B}}"] {
             check(bad, Err(Wrong::BadVariable));
         }
+    }
+
+    #[test]
+    fn globs() {
+        let check =
+            |text: &str, name: &str, wanted: bool| assert_eq!(glob_of(text).unwrap().is_match(name), wanted, "{text} {name}");
+        check("claude-*", "Claude-Sonnet-4-5", true);
+        check("claude-*", "my-claude-3", false);
+        check("*", "meta-llama/llama-4", true);
+        check("*/*", "meta-llama/llama-4", true);
+        check("*/*", "gpt-5", false);
+        check("o?-*", "o4-mini", true);
+        check("o?", "o", false);
+        check("a**b", "a/x/b", true);
+        check("claude[1m]", "claude[1m]", true);
+        check("claude[1m]", "claude1", false);
+        check("{a,b}*", "a", false);
+        check("!a\\b?", "!a\\bc", true);
+        assert!(["", "a b", "a\n", &"a".repeat(201)].iter().all(|text| glob_of(text).is_none()));
     }
 
     #[test]

@@ -1,16 +1,17 @@
 //! Services and accounts: which service an account is of, where it is reached, with what credential.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use sha2::{Digest, Sha256};
 
 use super::{Known, Taken, at, enterprise_of, take_id, unknown};
 use crate::config::fault::Wrong;
 use crate::config::read::Reader;
+use crate::config::scalar::glob_of;
 use crate::config::services::{BUILT_IN, BuiltIn, DEMO};
 use crate::config::snapshot::{
-    Account, AccountTls, Auth, Endpoint, Endpoints, Enterprise, Glob, Globs, PriceBy, Service, TimeoutOverrides,
+    Account, AccountTls, Auth, Endpoint, Endpoints, Enterprise, Globs, PriceBy, Service, TimeoutOverrides,
 };
 use crate::config::written::{self, WrittenSecret, WrittenTls};
 use crate::config::{address, tls};
@@ -19,7 +20,7 @@ use crate::words::{Dialect, Factor, Id, Secret};
 
 /// The built-in services, overridden by field, and those that are added.
 pub(super) fn services(reader: &Reader<'_>, written: &[written::Service]) -> HashMap<Id, Arc<Service>> {
-    let mut all: HashMap<Id, Service> = BUILT_IN.iter().map(|row| (Id::from(row.id), built_in(reader, row))).collect();
+    let mut all = BUILT.clone();
     let mut taken = Taken::new(reader);
     for one in written {
         if !take_id(&mut taken, "services", one.origin, &one.id) {
@@ -57,7 +58,11 @@ pub(super) fn services(reader: &Reader<'_>, written: &[written::Service]) -> Has
     all.into_iter().map(|(id, service)| (id, Arc::new(service))).collect()
 }
 
-fn built_in(reader: &Reader<'_>, row: &BuiltIn) -> Service {
+/// Made once: their patterns take some milliseconds.
+static BUILT: LazyLock<HashMap<Id, Service>> =
+    LazyLock::new(|| BUILT_IN.iter().map(|row| (Id::from(row.id), built_in(row))).collect());
+
+fn built_in(row: &BuiltIn) -> Service {
     let endpoint = |url: Option<&str>| url.and_then(|url| address::endpoint(url).ok()).map(Arc::new);
     Service {
         id: Id::from(row.id),
@@ -65,7 +70,7 @@ fn built_in(reader: &Reader<'_>, row: &BuiltIn) -> Service {
         endpoints: Endpoints { anthropic: endpoint(row.anthropic), openai: endpoint(row.openai), gemini: endpoint(row.gemini) },
         auth: row.auth.clone(),
         prices: Id::from(row.prices),
-        families: Globs(row.families.iter().filter_map(|text| reader.glob(text).ok()).collect::<Vec<Glob>>()),
+        families: Globs(row.families.iter().filter_map(|text| glob_of(text)).collect()),
         timeouts: TimeoutOverrides::default(),
         demo: row.id == DEMO,
     }
