@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::clock;
+use crate::words::UnixMs;
+
 /// Configuration files beyond this are refused: 100,000 keys are 13 MB.
 const CONFIGURATION_BYTES_MAX: u64 = 256 << 20;
 const SECRET_BYTES_MAX: u64 = 64 << 10;
@@ -30,7 +33,12 @@ pub(super) struct Files {
 pub(super) struct Seen {
     pub(super) path: PathBuf,
     pub(super) look: Look,
+    /// It had changed so shortly before that another change might bear the same time: it is to be read once more in any case.
+    fresh: bool,
 }
+
+/// Kernels stamp files by their tick, which is at most 10 ms.
+const TICK_MS: i64 = 20;
 
 /// Where a path leads (symlinks followed) and when that last changed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,9 +64,20 @@ impl Look {
 }
 
 impl Seen {
-    /// Whether it looks otherwise now.
+    fn new(path: &Path, look: Look) -> Seen {
+        let fresh = match look {
+            Look::Nothing => false,
+            Look::There { changed: (seconds, nanos), .. } => {
+                let changed = UnixMs(seconds.saturating_mul(1_000).saturating_add(nanos / 1_000_000));
+                clock::now().wall.since_ms(changed).abs() < TICK_MS
+            }
+        };
+        Seen { path: path.to_owned(), look, fresh }
+    }
+
+    /// Whether it looks otherwise now, or may be other without looking so.
     pub(super) fn has_changed(&self) -> bool {
-        Look::at(&self.path) != self.look
+        self.fresh || Look::at(&self.path) != self.look
     }
 }
 
@@ -90,7 +109,7 @@ impl Files {
     pub(super) fn add_folder(&self, folder: PathBuf) {
         let mut folders = self.folders.borrow_mut();
         if !folders.contains(&folder) {
-            self.seen.borrow_mut().push(Seen { look: Look::at(&folder), path: folder.clone() });
+            self.seen.borrow_mut().push(Seen::new(&folder, Look::at(&folder)));
             folders.push(folder);
         }
     }
@@ -115,7 +134,7 @@ impl Files {
 
     fn bytes(&self, path: &Path, most: u64) -> Result<Vec<u8>, String> {
         let (look, result) = read_at_most(path, most);
-        self.seen.borrow_mut().push(Seen { path: path.to_owned(), look });
+        self.seen.borrow_mut().push(Seen::new(path, look));
         let mut digest = self.digest.borrow_mut();
         digest.update(path.as_os_str().as_encoded_bytes());
         match &result {
