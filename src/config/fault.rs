@@ -192,7 +192,7 @@ impl fmt::Display for Wrong {
                 f,
                 "the demo key, which everybody knows, would be served on {address}; listen on 127.0.0.1 only, or make a key of your own with `aicarpool key new`"
             ),
-            Wrong::AddressTaken { first } => write!(f, "the same address as {first}; give each its own"),
+            Wrong::AddressTaken { first } => write!(f, "the same address as {first}, or one within it; give each its own port"),
             Wrong::Price { error } => f.write_str(error),
             Wrong::Other { what, hint } => write!(f, "{what}; {hint}"),
         }

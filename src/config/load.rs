@@ -113,7 +113,7 @@ fn text_of(reader: &Reader<'_>, path: &Path, file: usize, hint: &'static str) ->
         Err(error) => return wrong(first, Wrong::Unreadable { error, hint }),
     };
     match String::from_utf8(bytes) {
-        Ok(text) => Some(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)),
+        Ok(text) => Some(yaml::joined_surrogates(text.strip_prefix('\u{feff}').unwrap_or(&text)).into_owned()),
         Err(error) => {
             let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             let lines = 1 + memchr::memchr_iter(b'\n', before).count();
@@ -164,6 +164,7 @@ fn matches_of(value: Value<'_, '_>) -> Option<Vec<PathBuf>> {
         // Looked for, so that the watcher sees when it comes.
         files.configuration(&path).ok();
         value.reader.incomplete.set(true);
+        let pattern = value.written().unwrap_or_default().to_owned();
         value.fault(Wrong::NoSuchFile { pattern });
         return None;
     }

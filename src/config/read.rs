@@ -162,6 +162,13 @@ impl Text<'_> {
     }
 }
 
+/// A path that was written, and how a fault may show it: a variable by its name.
+#[derive(Clone, Debug)]
+pub(super) struct Located {
+    pub(super) path: PathBuf,
+    pub(super) shown: String,
+}
+
 /// What a mapping may hold.
 pub(super) struct Shape {
     pub(super) known: &'static [&'static str],
@@ -466,9 +473,14 @@ impl<'n, 'p> Value<'n, 'p> {
     }
 
     /// A path, relative to the file it stands in.
-    pub(super) fn file_path(&self) -> Option<PathBuf> {
-        let path = self.filled("give a path")?;
-        Some(self.reader.files.folder(self.file).join(FilePath::new(&path)))
+    pub(super) fn file_path(&self) -> Option<Located> {
+        let text = self.filled("give a path")?;
+        let path = self.reader.files.folder(self.file).join(FilePath::new(&text));
+        let shown = match self.written() {
+            Some(written) if written.contains("${") => written.to_owned(),
+            _ => path.display().to_string(),
+        };
+        Some(Located { path, shown })
     }
 
     /// A credential: text, or `{file: path}` whose trailing newline does not count. `None` inside: it is empty.
@@ -488,12 +500,12 @@ impl<'n, 'p> Value<'n, 'p> {
         }
         let fields = self.fields(&FILE)?;
         let value = fields.get("file")?;
-        let path = value.file_path()?;
-        match self.reader.files.secret(&path) {
+        let file = value.file_path()?;
+        match self.reader.files.secret(&file.path) {
             Ok(text) => value.checked_secret(text.trim_end_matches(['\n', '\r'])),
             Err(error) => {
                 let hint = "make the file, or mend the path (it is relative to this file)";
-                value.fault(Wrong::BadFile { file: path.display().to_string(), error, hint });
+                value.fault(Wrong::BadFile { file: file.shown, error, hint });
                 None
             }
         }
@@ -537,6 +549,11 @@ impl<'n, 'p> Fields<'n, 'p> {
 
     pub(super) fn has(&self, name: &str) -> bool {
         self.entries.iter().any(|entry| entry.name == name)
+    }
+
+    /// Whether the field is a list that is not empty.
+    pub(super) fn holds_some(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| matches!(&value.node.data, Data::List(items) if !items.is_empty()))
     }
 
     /// What `read` makes of the field; `None` where it is left out or faulty.

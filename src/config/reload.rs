@@ -39,6 +39,7 @@ pub struct Store {
     /// Held while loading, so that two reloads never overlap; never over an await.
     state: Mutex<State>,
     asked: AtomicBool,
+    is_faulty: AtomicBool,
     wake: Notify,
     environment: Environment,
 }
@@ -80,6 +81,7 @@ impl Store {
             current: ArcSwap::from_pointee(result?),
             state: Mutex::new(state),
             asked: AtomicBool::new(false),
+            is_faulty: AtomicBool::new(false),
             wake: Notify::new(),
             environment,
         })
@@ -102,7 +104,7 @@ impl Store {
 
     /// Whether the files, as last read, are faulty: an older snapshot is in force.
     pub fn is_faulty(&self) -> bool {
-        self.state.lock().faulty.is_some()
+        self.is_faulty.load(Ordering::Acquire)
     }
 
     /// Asks [`watch`] to read the files now (SIGHUP).
@@ -114,6 +116,12 @@ impl Store {
     /// Reads the files and puts what they say in force. Blocks: for a thread that may.
     pub fn reload(&self) -> Reloaded {
         let mut state = self.state.lock();
+        let reloaded = self.reload_locked(&mut state);
+        self.is_faulty.store(state.faulty.is_some(), Ordering::Release);
+        reloaded
+    }
+
+    fn reload_locked(&self, state: &mut State) -> Reloaded {
         let Attempt { result, disk, .. } = attempt(&self.path, &self.lives, &*self.environment);
         let digest = disk.digest;
         state.disk = disk;

@@ -1,6 +1,6 @@
 //! The sections that are no lists of entities, with their defaults.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use super::address;
 use super::fault::Wrong;
 use super::files::Files;
-use super::read::{Fields, Reader, Shape, Spot, Value};
+use super::read::{Fields, Located, Reader, Shape, Spot, Value};
 use super::snapshot::{
     AccessLog, Admin, Client, Failover, Listen, ListenTls, LogPath, Metering, Metrics, OnDisconnect, Settings, Timeouts, Unpriced,
 };
@@ -85,7 +85,7 @@ const NO_TIME: &str = "give a time such as 30s";
 /// The settings, and the price files that they name.
 pub(super) struct Read {
     pub(super) settings: Settings,
-    pub(super) price_files: Vec<(PathBuf, Spot, usize)>,
+    pub(super) price_files: Vec<(Located, Spot, usize)>,
 }
 
 /// Reads the settings of the main file.
@@ -181,9 +181,9 @@ fn listen_tls(value: Value<'_, '_>) -> Option<ListenTls> {
     let path = |name: &str, hint: &'static str| fields.require(name, hint, |value| value.file_path());
     let cert = path("cert", "give the file of the certificate chain (PEM)");
     let key = path("key", "give the file of its private key (PEM)");
-    let tls = ListenTls { cert: cert?, key: key? };
-    tls::check_pair(&fields, &tls);
-    Some(tls)
+    let (cert, key) = (cert?, key?);
+    tls::check_pair(&fields, &cert, &key);
+    Some(ListenTls { cert: cert.path, key: key.path })
 }
 
 /// An address, `{address, tls, allow_from, hosts}`, or "off".
@@ -209,13 +209,19 @@ fn metrics(value: Value<'_, '_>) -> Option<Metrics> {
     Some(Metrics { users: fields.read("users", |value| value.bool()).unwrap_or(false), listen: fields.read("listen", address) })
 }
 
-/// No two listeners at one address; port 0 asks the system for one, which is never the same.
+/// Whether two listeners cannot both be: the same port, of the same address or of all. Port 0 asks the system for a free one.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let (a, b) = (one.ip().to_canonical(), other.ip().to_canonical());
+    // [::] takes the addresses of IPv4 too.
+    let all = |ip: IpAddr, of: IpAddr| ip.is_unspecified() && (ip.is_ipv6() || of.is_ipv4());
+    one.port() == other.port() && one.port() != 0 && (a == b || all(a, b) || all(b, a))
+}
+
+/// No two listeners at one address.
 fn check_addresses(fields: &Fields<'_, '_>, listen: &[(Listen, Spot)], admin: Option<&Admin>, metrics: &Metrics) {
     let reader = fields.value.reader;
     let mut taken: Vec<(SocketAddr, String)> = Vec::new();
-    let mut take = |address: SocketAddr, name: String, spot: Spot| match taken
-        .iter()
-        .find(|(other, _)| *other == address && address.port() != 0)
+    let mut take = |address: SocketAddr, name: String, spot: Spot| match taken.iter().find(|(other, _)| overlap(*other, address))
     {
         Some((_, first)) => reader.fault(spot, &name, Wrong::AddressTaken { first: first.clone() }),
         None => taken.push((address, name)),
@@ -293,7 +299,7 @@ fn client(value: Value<'_, '_>) -> Option<Client> {
 
 /// As written, else `name` beside the main file.
 fn folder(fields: &Fields<'_, '_>, field: &str, files: &Files, name: &str) -> PathBuf {
-    fields.read(field, |value| value.file_path()).unwrap_or_else(|| files.folder(0).join(name))
+    fields.read(field, |value| value.file_path()).map(|located| located.path).unwrap_or_else(|| files.folder(0).join(name))
 }
 
 fn access_log(value: Value<'_, '_>) -> Option<AccessLog> {
@@ -302,7 +308,7 @@ fn access_log(value: Value<'_, '_>) -> Option<AccessLog> {
     let path = fields.read("path", |value| match &*value.text()?.text {
         "-" => Some(LogPath::Stdout),
         "off" => Some(LogPath::Off),
-        _ => value.file_path().map(LogPath::File),
+        _ => value.file_path().map(|located| LogPath::File(located.path)),
     });
     let wanted = fields.read("fields", |value| match value.written() {
         Some("all") => Some(None),
@@ -440,7 +446,7 @@ fn counters_and_ledger(fields: &Fields<'_, '_>) {
     });
 }
 
-fn price_files(fields: &Fields<'_, '_>) -> Vec<(PathBuf, Spot, usize)> {
+fn price_files(fields: &Fields<'_, '_>) -> Vec<(Located, Spot, usize)> {
     let mut index = 0;
     let read = |item: Value<'_, '_>| {
         index += 1;

@@ -1,32 +1,30 @@
 //! Certificates and keys: read and checked here, since the proxy's TLS panics at the start on what does not fit.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::fault::Wrong;
-use super::read::{Fields, Reader, Spot};
-use super::snapshot::ListenTls;
+use super::read::{Fields, Located, Reader, Spot};
 
 const CHAIN: &str = "give a PEM file with the certificate first, then its issuers";
 const KEY: &str = "give a PEM file with the certificate's private key, without a password";
 const CA: &str = "give a PEM file with at least one CA certificate";
 
 /// Whether certificate and key of a listener can be read, and belong together.
-pub(super) fn check_pair(fields: &Fields<'_, '_>, tls: &ListenTls) {
+pub(super) fn check_pair(fields: &Fields<'_, '_>, cert: &Located, private: &Located) {
     let files = fields.value.reader.files;
-    let wrong = |path: &Path, error: String, hint| Wrong::BadFile { file: path.display().to_string(), error, hint };
-    let chain = files.certificate(&tls.cert).and_then(|pem| certificates(&pem));
+    let wrong = |file: &Located, error: String, hint| Wrong::BadFile { file: file.shown.clone(), error, hint };
+    let chain = files.certificate(&cert.path).and_then(|pem| certificates(&pem));
     let key = files
-        .certificate(&tls.key)
+        .certificate(&private.path)
         .and_then(|pem| PrivateKeyDer::from_pem_slice(&pem).map_err(|_| "holds no private key in PEM".into()));
     if let Err(error) = &chain {
-        fields.fault_at("cert", wrong(&tls.cert, error.clone(), CHAIN));
+        fields.fault_at("cert", wrong(cert, error.clone(), CHAIN));
     }
     if let Err(error) = &key {
-        fields.fault_at("key", wrong(&tls.key, error.clone(), KEY));
+        fields.fault_at("key", wrong(private, error.clone(), KEY));
     }
     let (Ok(chain), Ok(key)) = (chain, key) else { return };
     let provider = rustls::crypto::ring::default_provider();
@@ -35,13 +33,13 @@ pub(super) fn check_pair(fields: &Fields<'_, '_>, tls: &ListenTls) {
             rustls::Error::InconsistentKeys(_) => "is not the key of that certificate".to_owned(),
             _ => "does not fit that certificate".to_owned(),
         };
-        fields.fault_at("key", wrong(&tls.key, error, "give certificate and key of the same pair"));
+        fields.fault_at("key", wrong(private, error, "give certificate and key of the same pair"));
     }
 }
 
 /// The CA certificates of an account, if they can be read and may be trusted as roots.
-pub(super) fn authorities(reader: &Reader<'_>, path: &Path, spot: Spot, at: &str) -> Option<Arc<Vec<Vec<u8>>>> {
-    let found = reader.files.certificate(path).and_then(|pem| certificates(&pem)).and_then(|certificates| {
+pub(super) fn authorities(reader: &Reader<'_>, file: &Located, spot: Spot, at: &str) -> Option<Arc<Vec<Vec<u8>>>> {
+    let found = reader.files.certificate(&file.path).and_then(|pem| certificates(&pem)).and_then(|certificates| {
         let mut roots = rustls::RootCertStore::empty();
         for certificate in &certificates {
             roots.add(certificate.clone()).map_err(|_| "holds a certificate that cannot be read".to_owned())?;
@@ -51,7 +49,7 @@ pub(super) fn authorities(reader: &Reader<'_>, path: &Path, spot: Spot, at: &str
     match found {
         Ok(certificates) => Some(Arc::new(certificates.into_iter().map(|certificate| certificate.to_vec()).collect())),
         Err(error) => {
-            reader.fault(spot, at, Wrong::BadFile { file: path.display().to_string(), error, hint: CA });
+            reader.fault(spot, at, Wrong::BadFile { file: file.shown.clone(), error, hint: CA });
             None
         }
     }

@@ -1,7 +1,6 @@
 //! The entities as they are written: each field read and checked by itself, references still by name and line. What the names refer
 //! to is the work of `check`.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use ipnet::IpNet;
 
 use super::address::{self, ProxyFault};
 use super::fault::Wrong;
-use super::read::{Fields, Shape, Spot, Value};
+use super::read::{Fields, Located, Shape, Spot, Value};
 use super::snapshot::{
     Auth, EgressProxy, Endpoint, Endpoints, Glob, Globs, Mode, PriceBy, PriorityLevel, Role, Strategy, TimeoutOverrides, Wishes,
 };
@@ -34,11 +33,29 @@ pub(super) struct Origin {
     pub(super) index: usize,
 }
 
-/// A reference by name, or any other text with its line.
+/// A name and where it stands.
 #[derive(Clone, Debug)]
 pub(super) struct Named {
     pub(super) id: Id,
     pub(super) spot: Spot,
+    /// As written, where a variable stands in it: what that holds may be a secret in the wrong place.
+    written: Option<Box<str>>,
+}
+
+impl Named {
+    pub(super) fn new(id: Id, spot: Spot) -> Named {
+        Named { id, spot, written: None }
+    }
+
+    fn of(id: Id, value: Value<'_, '_>) -> Named {
+        let written = value.written().filter(|written| written.contains("${")).map(Box::from);
+        Named { id, spot: value.spot(), written }
+    }
+
+    /// What a fault may quote.
+    pub(super) fn shown(&self) -> String {
+        super::read::shown_name(self.written.as_deref().unwrap_or(self.id.as_str())).into_owned()
+    }
 }
 
 /// All lists of entities, of all files in order.
@@ -82,17 +99,15 @@ impl Written {
 /// The id of an entity. One with a wrong form is told of and still stands, so that references to it are no second fault.
 fn id_of(fields: &Fields<'_, '_>) -> Option<Named> {
     fields.require("id", "give it an id, unique among its kind", |value| {
-        let spot = value.spot();
-        value.id().map(|id| Named { id, spot }).or_else(|| {
+        value.id().map(|id| Named::of(id, value)).or_else(|| {
             let text = if value.is_scalar() && !value.node.is_nothing() { value.written() } else { None };
-            text.map(|text| Named { id: Id::new(text), spot })
+            text.map(|text| Named::of(Id::new(text), value))
         })
     })
 }
 
 fn name_of(value: Value<'_, '_>) -> Option<Named> {
-    let spot = value.spot();
-    value.filled("name one").map(|text| Named { id: Id::new(text), spot })
+    value.filled("name one").map(|text| Named::of(Id::new(text), value))
 }
 
 fn globs(value: Value<'_, '_>) -> Option<Globs> {
@@ -196,10 +211,7 @@ fn service(value: Value<'_, '_>, index: usize) -> Option<Service> {
     let fields = value.fields(&SERVICE)?;
     let id = id_of(&fields);
     let (endpoints, auth) = (endpoints(&fields), fields.read("auth", auth));
-    let prices = fields.read("prices", |value| {
-        let spot = value.spot();
-        value.id().map(|id| Named { id, spot })
-    });
+    let prices = fields.read("prices", |value| value.id().map(|id| Named::of(id, value)));
     let timeouts = timeouts(&fields);
     Some(Service { origin: Origin { spot: fields.spot(), index }, id: id?, endpoints, auth, prices, timeouts })
 }
@@ -315,7 +327,7 @@ pub(super) enum WrittenSecret {
 /// `tls` of an account, its file not yet read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct WrittenTls {
-    pub(super) ca: Option<(PathBuf, Spot)>,
+    pub(super) ca: Option<(Located, Spot)>,
     pub(super) sni: Option<String>,
     pub(super) verify: Option<bool>,
     pub(super) spot: Option<Spot>,
@@ -470,7 +482,7 @@ fn items(value: Value<'_, '_>, shape: &'static Shape) -> Option<Vec<Item>> {
             false => mapped_item(item, shape, index - 1)?,
         };
         if seen.contains(&read.id.id) {
-            item.fault(Wrong::Repeated { name: read.id.id.to_string() });
+            item.fault(Wrong::Repeated { name: read.id.shown() });
             return None;
         }
         seen.push(read.id.id.clone());
@@ -598,13 +610,16 @@ fn priority_level(value: Value<'_, '_>) -> Option<PriorityLevel> {
 fn binding(value: Value<'_, '_>) -> Option<Binding> {
     const SHAPE: Shape = Shape { known: &["mode", "accounts", "pools"], later: &[] };
     let fields = value.fields(&SHAPE)?;
-    let (has_accounts, has_pools) = (fields.has("accounts"), fields.has("pools"));
     let accounts = fields.read("accounts", |value| items(value, &ITEM)).unwrap_or_default();
     let pools = fields.read("pools", |value| items(value, &POOL_ITEM)).unwrap_or_default();
-    let meant = match (has_accounts, has_pools) {
+    // Faulty items count: what is meant is clear.
+    let (some_accounts, some_pools) = (fields.holds_some("accounts"), fields.holds_some("pools"));
+    let meant = match (some_accounts, some_pools) {
         (true, true) => Mode::Hybrid,
         (false, true) => Mode::Shared,
         (true, false) => Mode::Dedicated,
+        (false, false) if fields.has("accounts") => Mode::Dedicated,
+        (false, false) if fields.has("pools") => Mode::Shared,
         (false, false) => {
             value.fault(Wrong::Other { what: "binds nothing", hint: "list accounts, pools or both ([] for none)" });
             Mode::Dedicated
@@ -614,12 +629,14 @@ fn binding(value: Value<'_, '_>) -> Option<Binding> {
         let mode = value.choice(&[("dedicated", Mode::Dedicated), ("shared", Mode::Shared), ("hybrid", Mode::Hybrid)])?;
         let wrong = |mode, hint| value.fault(Wrong::ModeWants { mode, hint });
         match mode {
-            Mode::Dedicated if has_pools => wrong("dedicated", "it has accounts only: take the pools out, or write hybrid"),
-            Mode::Shared if has_accounts => wrong("shared", "it has pools only: take the accounts out, or write hybrid"),
-            Mode::Hybrid if !has_accounts => wrong("hybrid", "it wants accounts and pools: add accounts, or write shared"),
-            Mode::Hybrid if !has_pools => wrong("hybrid", "it wants accounts and pools: add pools, or write dedicated"),
-            Mode::Dedicated if !has_accounts => wrong("dedicated", "it wants accounts: add them, or write shared"),
-            Mode::Shared if !has_pools => wrong("shared", "it wants pools: add them, or write dedicated"),
+            Mode::Dedicated if some_pools => wrong("dedicated", "it has accounts only: take the pools out, or write hybrid"),
+            Mode::Shared if some_accounts => wrong("shared", "it has pools only: take the accounts out, or write hybrid"),
+            Mode::Hybrid if !fields.has("accounts") => {
+                wrong("hybrid", "it wants accounts and pools: add accounts, or write shared")
+            }
+            Mode::Hybrid if !fields.has("pools") => wrong("hybrid", "it wants accounts and pools: add pools, or write dedicated"),
+            Mode::Dedicated if !fields.has("accounts") => wrong("dedicated", "it wants accounts: add them, or write shared"),
+            Mode::Shared if !fields.has("pools") => wrong("shared", "it wants pools: add them, or write dedicated"),
             Mode::Dedicated | Mode::Shared | Mode::Hybrid => {}
         }
         Some(mode)
@@ -715,7 +732,7 @@ fn numbered(value: Value<'_, '_>) -> Option<Vec<(usize, Named)>> {
         index += 1;
         let name = name_of(item)?;
         if seen.contains(&name.id) {
-            item.fault(Wrong::Repeated { name: name.id.to_string() });
+            item.fault(Wrong::Repeated { name: name.shown() });
             return None;
         }
         seen.push(name.id.clone());
@@ -724,7 +741,7 @@ fn numbered(value: Value<'_, '_>) -> Option<Vec<(usize, Named)>> {
 }
 
 fn own_key(entry: &super::yaml::Entry<'_>, value: Value<'_, '_>) -> Option<(Named, WrittenSecret)> {
-    let service = Named { id: Id::new(&*entry.name), spot: value.spot() };
+    let service = Named::new(Id::new(&*entry.name), value.spot());
     let secret = secret(Some(value));
     if let WrittenSecret::Empty(_) = secret {
         value.fault(Wrong::EmptyText { hint: "give the user's own credential, or leave it out" });
@@ -742,11 +759,19 @@ pub(super) struct Key {
     pub(super) services: Option<Vec<(usize, Named)>>,
     pub(super) models: Option<Globs>,
     pub(super) operations: Option<Operations>,
-    pub(super) expires: Option<(String, Spot)>,
+    pub(super) expires: Option<Expires>,
     pub(super) allow_from: Option<Vec<IpNet>>,
     pub(super) enabled: bool,
     /// Group and user stand within the key itself, so that faults about them are faults of `key`.
     pub(super) in_key: bool,
+}
+
+/// When a key expires, as text: read once the time zone is known.
+pub(super) struct Expires {
+    pub(super) text: String,
+    /// What a fault may quote.
+    pub(super) quoted: String,
+    pub(super) spot: Spot,
 }
 
 pub(super) const KEY: Shape = Shape {
@@ -770,7 +795,9 @@ fn key(value: Value<'_, '_>, index: usize) -> Option<Key> {
         services: fields.read("services", numbered),
         models: fields.read("models", globs),
         operations: fields.read("operations", operations),
-        expires: fields.read("expires", |value| value.string().map(|text| (text, value.spot()))),
+        expires: fields.read("expires", |value| {
+            value.text().map(|text| Expires { quoted: text.quoted(), text: text.text.into_owned(), spot: value.spot() })
+        }),
         allow_from: fields.read("allow_from", nets),
         enabled: fields.read("enabled", |value| value.bool()).unwrap_or(true),
         in_key,
@@ -800,7 +827,7 @@ fn plain_key(fields: &Fields<'_, '_>) -> WhoseKey {
         }
     }
     let hash = secret.map(|secret| (sha256(secret.expose()), spot));
-    (hash, Some(Named { id: group, spot }), Some(Named { id: user, spot }))
+    (hash, Some(Named::new(group, spot)), Some(Named::new(user, spot)))
 }
 
 /// `{hash: "sha256:…", group, user}`.

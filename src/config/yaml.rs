@@ -72,6 +72,39 @@ pub(super) fn parse(text: &str) -> (Option<Node<'_>>, Vec<TreeFault>) {
     .unwrap_or_else(|_| (None, vec![TreeFault::new(1, String::new(), Wrong::NotYaml { error: "the parser gave up".into() })]))
 }
 
+/// JSON writes what lies beyond 16 bits as a pair of escapes (`\ud83d\ude00`), which YAML does not know: each such pair as the one
+/// escape that it does.
+pub(super) fn joined_surrogates(text: &str) -> Cow<'_, str> {
+    let half = |at: usize, from: u32| {
+        let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
+        u32::from_str_radix(digits, 16).ok().filter(|unit| (from..from + 0x400).contains(unit)).map(|unit| unit - from)
+    };
+    let mut joined = String::new();
+    let mut done = 0;
+    let mut at = 0;
+    while let Some(next) = memchr::memchr(b'\\', &text.as_bytes()[at..]) {
+        at += next;
+        match half(at, 0xd800).zip(half(at + 6, 0xdc00)) {
+            Some((high, low)) => {
+                joined.push_str(&text[done..at]);
+                joined.push_str(&format!("\\U{:08x}", 0x10000 + (high << 10 | low)));
+                at += 12;
+                done = at;
+            }
+            // Whatever is escaped is passed with its backslash, so that of `\\\\ud83d` nothing is taken.
+            None => at = (at + 2).min(text.len()),
+        }
+        while !text.is_char_boundary(at) {
+            at += 1;
+        }
+    }
+    if done == 0 {
+        return Cow::Borrowed(text);
+    }
+    joined.push_str(&text[done..]);
+    Cow::Owned(joined)
+}
+
 impl TreeFault {
     fn new(line: u32, path: String, wrong: Wrong) -> TreeFault {
         TreeFault { line, path, wrong: TreeWrong::Wrong(wrong) }

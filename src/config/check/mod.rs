@@ -95,7 +95,7 @@ impl<'r, K: Hash + Eq> Taken<'r, K> {
 
 /// Whether an entity's id is the first of its kind.
 pub(super) fn take_id(taken: &mut Taken<'_, Id>, section: &'static str, origin: Origin, id: &Named) -> bool {
-    let name = id.id.to_string();
+    let name = id.shown();
     taken.take(id.id.clone(), id.spot, || at(section, origin, "id"), |first| Wrong::Taken { name, first })
 }
 
@@ -118,8 +118,7 @@ pub(super) fn unknown<'c>(
     candidates.sort_unstable();
     let near = reader.nearest.of(name, candidates);
     let within = within.map(|enterprise| enterprise.to_string());
-    let shown = super::read::shown_name(name).into_owned();
-    reader.fault(named.spot, path, Wrong::Unknown { kind, name: shown, within, near });
+    reader.fault(named.spot, path, Wrong::Unknown { kind, name: named.shown(), within, near });
 }
 
 fn enterprises(reader: &Reader<'_>, written: &[super::written::Enterprise]) -> HashMap<Id, Arc<Enterprise>> {
@@ -133,7 +132,7 @@ fn enterprises(reader: &Reader<'_>, written: &[super::written::Enterprise]) -> H
             let mut taken = Taken::new(reader);
             let mut unique = |index: usize, named: &Named| {
                 let path = || at("enterprises", one.origin, format_args!("{section}[{index}].id"));
-                let name = named.id.to_string();
+                let name = named.shown();
                 taken.take(named.id.clone(), named.spot, path, |first| Wrong::Taken { name, first })
             };
             parts.iter().filter(|(index, named)| unique(*index, named)).map(|(_, named)| named.id.clone()).collect()
@@ -208,15 +207,11 @@ pub(super) fn enterprise_of(
 fn prices(reader: &Reader<'_>, read: &settings::Read, written: &Written, services: &HashMap<Id, Arc<Service>>) -> Arc<Book> {
     let mut texts = Vec::new();
     for (path, spot, index) in &read.price_files {
-        match reader.files.prices(path) {
-            Ok(text) => texts.push((path.clone(), text)),
+        match reader.files.prices(&path.path) {
+            Ok(text) => texts.push((path.path.clone(), text)),
             Err(error) => {
                 let hint = "make the file, or mend the path (it is relative to this file)";
-                reader.fault(
-                    *spot,
-                    format_args!("prices[{index}]"),
-                    Wrong::BadFile { file: path.display().to_string(), error, hint },
-                );
+                reader.fault(*spot, format_args!("prices[{index}]"), Wrong::BadFile { file: path.shown.clone(), error, hint });
             }
         }
     }
@@ -236,7 +231,7 @@ fn prices(reader: &Reader<'_>, read: &settings::Read, written: &Written, service
     }
     for named in book.named() {
         let spot = Spot { file: reader.files.add(&named.file), line: u32::try_from(named.line).unwrap_or(u32::MAX).max(1) };
-        let id = Named { id: Id::new(&*named.id), spot };
+        let id = Named::new(Id::new(&*named.id), spot);
         if named.kind == "account" && !written.accounts.iter().any(|account| account.id.id == id.id) {
             unknown(
                 reader,

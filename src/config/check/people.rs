@@ -150,7 +150,7 @@ pub(super) fn keys(
         let path = || at("keys", one.origin, place);
         let first = one.hash.is_none_or(|(hash, spot)| taken.take(hash, spot, path, |first| Wrong::KeyTaken { first }));
         let owner = owner(reader, one, groups, users);
-        let expires = one.expires.as_ref().and_then(|(text, spot)| expires(reader, one, text, *spot, &read.settings.timezone));
+        let expires = expires(reader, one, &read.settings.timezone);
         let services = one.services.as_ref().map(|list| service_list(reader, list, services, "keys", one.origin, "services"));
         let (Some((hash, spot)), Some((group, user)), true) = (one.hash, owner, first) else { continue };
         if hash == demo {
@@ -201,16 +201,16 @@ fn owner(reader: &Reader<'_>, one: &written::Key, groups: &Groups, users: &Users
 }
 
 /// `2027-01-01` (its first moment) or `2027-01-01T18:00` in the configured time zone, or a moment with an offset of its own.
-fn expires(reader: &Reader<'_>, one: &written::Key, text: &str, spot: Spot, zone: &TimeZone) -> Option<UnixMs> {
-    let text = text.trim();
+fn expires(reader: &Reader<'_>, one: &written::Key, zone: &TimeZone) -> Option<UnixMs> {
+    let expires = one.expires.as_ref()?;
+    let text = expires.text.trim();
     let moment = text.parse::<jiff::Timestamp>().ok().or_else(|| {
         let civil: jiff::civil::DateTime = text.parse().ok()?;
         Some(civil.to_zoned(zone.clone()).ok()?.timestamp())
     });
     if moment.is_none() {
-        let value = format!("{:?}", text.chars().take(40).collect::<String>());
         let wanted = "date; write one such as 2027-01-01 or 2027-01-01T18:00".into();
-        reader.fault(spot, at("keys", one.origin, "expires"), Wrong::NotThis { value, wanted });
+        reader.fault(expires.spot, at("keys", one.origin, "expires"), Wrong::NotThis { value: expires.quoted.clone(), wanted });
     }
     moment.map(|moment| UnixMs(moment.as_millisecond()))
 }

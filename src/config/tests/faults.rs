@@ -487,10 +487,10 @@ fn settings() {
     check_settings(
         "listen: [127.0.0.1:4001, 127.0.0.1:4001]\nmetrics: {listen: 127.0.0.1:4001}\n",
         expect![[r#"
-        aicarpool.yaml:1: admin: the same address as listen[0]; give each its own
-        aicarpool.yaml:10: listen[1]: the same address as listen[0]; give each its own
-        aicarpool.yaml:11: metrics.listen: the same address as listen[0]; give each its own
-    "#]],
+            aicarpool.yaml:1: admin: the same address as listen[0], or one within it; give each its own port
+            aicarpool.yaml:10: listen[1]: the same address as listen[0], or one within it; give each its own port
+            aicarpool.yaml:11: metrics.listen: the same address as listen[0], or one within it; give each its own port
+        "#]],
     );
     check_settings(
         "max_body: 0\nmax_buffered: 1XB\n",
@@ -1084,12 +1084,12 @@ groups:
     check_more(
         more,
         expect![[r#"
-        more.yaml:2: groups[0].binding.mode: mode dedicated does not fit; it has accounts only: take the pools out, or write hybrid
-        more.yaml:3: groups[1].binding.mode: mode shared does not fit; it has pools only: take the accounts out, or write hybrid
-        more.yaml:4: groups[2].binding.mode: mode hybrid does not fit; it wants accounts and pools: add accounts, or write shared
-        more.yaml:5: groups[3].binding.mode: mode hybrid does not fit; it wants accounts and pools: add pools, or write dedicated
-        more.yaml:6: groups[4].binding.mode: "mixed" is unknown; one of: dedicated, shared, hybrid
-    "#]],
+            more.yaml:2: groups[0].binding.mode: mode dedicated does not fit; it has accounts only: take the pools out, or write hybrid
+            more.yaml:3: groups[1].binding.mode: mode shared does not fit; it wants pools: add them, or write dedicated
+            more.yaml:4: groups[2].binding.mode: mode hybrid does not fit; it wants accounts and pools: add accounts, or write shared
+            more.yaml:5: groups[3].binding.mode: mode hybrid does not fit; it wants accounts and pools: add pools, or write dedicated
+            more.yaml:6: groups[4].binding.mode: "mixed" is unknown; one of: dedicated, shared, hybrid
+        "#]],
     );
 }
 
@@ -1274,8 +1274,9 @@ fn the_demo_key() {
         "[demo]",
         "",
         expect![[r#"
-        aicarpool.yaml:5: keys[0].key: the demo key, which everybody knows, would be served on 0.0.0.0:4001; listen on 127.0.0.1 only, or make a key of your own with `aicarpool key new`
-    "#]],
+            aicarpool.yaml:1: admin: the same address as listen[1], or one within it; give each its own port
+            aicarpool.yaml:5: keys[0].key: the demo key, which everybody knows, would be served on 0.0.0.0:4001; listen on 127.0.0.1 only, or make a key of your own with `aicarpool key new`
+        "#]],
     );
     check(
         "127.0.0.1:4000",

@@ -50,8 +50,17 @@ fn the_corpus_configuration() {
     assert_eq!(snapshot.accounts["relay"].endpoints.anthropic.as_ref().unwrap().path, "/c/relay");
 }
 
+#[test]
+fn json_is_yaml() {
+    let text = "{\n\t\"accounts\": [{\"id\": \"a\", \"service\": \"claude\", \"key\": \"k\\u002d\\/1\", \"enabled\": true, \"weight\": 3}],\r\n\
+        \t\"groups\": [{\"id\":\"g\",\"binding\":{\"accounts\":[\"a\"]}}], \"users\":[\n{\"id\":\"u\",\"groups\":[\"g\"], \"name\": \"\\ud83d\\ude00\"}]}";
+    let snapshot = loaded(&Folder::new(&[("aicarpool.yaml", text)]));
+    assert_eq!(snapshot.accounts["a"].credential.as_ref().unwrap().expose(), "k-/1");
+    assert_eq!(snapshot.users["u"].name, "\u{1f600}");
+}
+
 /// Section 3 of the design with every field, less what comes with later versions.
-const FULLEST: &str = r#"
+pub(super) const FULLEST: &str = r#"
 listen: [127.0.0.1:4000, {address: "[::1]:4000", tls: {cert: cert.pem, key: key.pem}}]
 admin: {address: 127.0.0.1:4001, tls: {cert: cert.pem, key: key.pem}, allow_from: [10.0.0.0/8, 127.0.0.1], hosts: [gate.example]}
 threads: 4
@@ -165,7 +174,7 @@ keys:
     enabled: false
 "#;
 
-fn fullest() -> Folder {
+pub(super) fn fullest() -> Folder {
     let made = rcgen::generate_simple_self_signed(["gate.example".to_owned()]).unwrap();
     let folder = Folder::new(&[
         ("aicarpool.yaml", FULLEST),
@@ -323,11 +332,10 @@ fn the_committed_files() {
 fn the_committed_file_uncommented() {
     let text = std::fs::read_to_string(project("conf/aicarpool.yaml")).unwrap();
     let is_option = |rest: &str| {
-        let rest = rest.trim_start().strip_prefix("- ").unwrap_or(rest.trim_start());
-        let name = rest.split(':').next().unwrap_or_default();
-        rest.starts_with('{')
-            || rest.contains(": ") && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
-            || rest.ends_with(':') && !name.contains(' ')
+        let (item, rest) = rest.trim_start().strip_prefix("- ").map_or((false, rest.trim_start()), |rest| (true, rest));
+        let (name, after) = rest.split_once(':').unwrap_or(("?", ""));
+        let is_name = name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        item && rest.starts_with('{') || is_name && (after.is_empty() || after.starts_with(' '))
     };
     let uncommented = |line: &str| match line.split_once("# ") {
         Some((indent, rest)) if indent.trim().is_empty() && is_option(rest) => format!("{indent}{rest}\n"),
@@ -335,7 +343,17 @@ fn the_committed_file_uncommented() {
     };
     let folder = Folder::new(&[("aicarpool.yaml", &text.lines().map(uncommented).collect::<String>())]);
     expect_test::expect![[r#"
-        aicarpool.yaml:101: no YAML: simple key expect ':'; mend it here or just above
+        aicarpool.yaml:90: prices[0]: our-prices.yaml: No such file or directory; make the file, or mend the path (it is relative to this file)
+        aicarpool.yaml:116: accounts[1].key: ${CLAUDE_KEY_1} is not set; set it, or write ${CLAUDE_KEY_1:-} to leave it empty
+        aicarpool.yaml:117: accounts[2].key: ${OPENAI_KEY_1} is not set; set it, or write ${OPENAI_KEY_1:-} to leave it empty
+        aicarpool.yaml:118: accounts[3].key: ${GEMINI_KEY_1} is not set; set it, or write ${GEMINI_KEY_1:-} to leave it empty
+        aicarpool.yaml:124: accounts[4].key.file: secrets/claude-2: No such file or directory; make the file, or mend the path (it is relative to this file)
+        aicarpool.yaml:135: accounts[4].tls.ca: tls/ca.pem: No such file or directory; give a PEM file with at least one CA certificate
+        aicarpool.yaml:145: pools[0].accounts[1]: no account "claude-3" in enterprise default; did you mean "claude-1"?
+        aicarpool.yaml:166: groups[1].department: no department "rnd" in enterprise default; add it, or name one that is there
+        aicarpool.yaml:167: groups[1].project: no project "web" in enterprise default; add it, or name one that is there
+        aicarpool.yaml:193: users[1].own_keys.claude.file: secrets/alice-claude: No such file or directory; make the file, or mend the path (it is relative to this file)
+        aicarpool.yaml:201: keys[1].hash: "sha256:…" is no hash; write sha256: and 64 hex digits, as `aicarpool key hash` prints them
     "#]]
     .assert_eq(&folder.faults("aicarpool.yaml"));
 }

@@ -1,5 +1,6 @@
 //! Tests of the configuration: what loads, each kind of fault, reload.
 
+mod anything;
 mod faults;
 mod loading;
 mod reloading;
