@@ -246,6 +246,9 @@ impl Downstream {
         *writing = None;
         self.inner = Some(inner);
         self.shared.first_byte_sent();
+        if result.is_err() {
+            self.shared.note_write_failed();
+        }
         result.map(|_| ())
     }
 
@@ -283,6 +286,7 @@ impl Downstream {
                 Ok(done)
             }
             Err(error) if *error.esource() == pingora::ErrorSource::Downstream => {
+                self.shared.note_write_failed();
                 self.client_left()?;
                 Ok(end)
             }

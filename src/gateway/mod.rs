@@ -15,12 +15,15 @@ mod local;
 mod shared;
 mod trial;
 
+use std::any::Any;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::protocols::http::server::Session as HttpSession;
@@ -51,6 +54,15 @@ pub struct Gateway {
     pub rooms: Arc<Rooms>,
 }
 
+/// One client connection, as `server::Front` and the requests on it know it.
+#[derive(Default)]
+pub struct Connection {
+    /// The header of the request under way has come.
+    pub header_seen: AtomicBool,
+    /// The session of a request that Pingora calls failed, though the client got a whole answer and may go on: Pingora would close.
+    pub kept: Mutex<Option<Box<HttpSession>>>,
+}
+
 /// What is known of one request. Dropped with it, whatever happens: what it holds is guarded.
 pub struct Context {
     arrived: Now,
@@ -59,6 +71,10 @@ pub struct Context {
     /// Waiting on the request's body.
     waited: Duration,
     _counted: Counted,
+    /// `None` over HTTP/2.
+    connection: Option<Arc<Connection>>,
+    /// The client's connection can go on after Pingora gave the request up.
+    keep: bool,
 }
 
 enum Stage {
@@ -85,6 +101,8 @@ struct Flight {
     /// When the provider's header came.
     headed: Option<Instant>,
     broken: Option<Broken>,
+    /// The stream's own end passed while the client was there.
+    ended_well: bool,
 }
 
 /// Why an answer broke off.
@@ -205,6 +223,7 @@ impl Gateway {
             sent: 0,
             headed: None,
             broken: None,
+            ended_well: false,
         });
         drop(snapshot);
         if shared.trial.lock().candidate.account.service.demo {
@@ -291,13 +310,16 @@ impl ProxyHttp for Gateway {
             stage: Stage::Arrived,
             waited: Duration::ZERO,
             _counted: self.rooms.registry.count(),
+            connection: None,
+            keep: false,
         }
     }
 
-    fn on_connection_reuse(&self, _session: &mut Session, _context: &mut Context, seen: Box<dyn std::any::Any + Send + Sync>) {
+    fn on_connection_reuse(&self, _session: &mut Session, context: &mut Context, connection: Box<dyn Any + Send + Sync>) {
         // `server::Front` hands this in with every request of a connection: the header is here.
-        if let Ok(seen) = seen.downcast::<Arc<std::sync::atomic::AtomicBool>>() {
-            seen.store(true, std::sync::atomic::Ordering::Release);
+        if let Ok(connection) = connection.downcast::<Arc<Connection>>() {
+            connection.header_seen.store(true, Ordering::Release);
+            context.connection = Some(*connection);
         }
     }
 
@@ -313,6 +335,7 @@ impl ProxyHttp for Gateway {
         flight.meter = None;
         flight.strip = None;
         flight.headed = None;
+        flight.ended_well = false;
         loop {
             let (account, dialect, timeouts, resolved) = {
                 let trial = flight.shared.trial.lock();
@@ -455,6 +478,7 @@ impl ProxyHttp for Gateway {
         let Stage::Admitted(flight) = &mut context.stage else { return Ok(None) };
         if let (Some(meter), Some(bytes)) = (&mut flight.meter, &*body) {
             meter.feed(bytes);
+            flight.ended_well |= !flight.ended_well && meter.terminal() && !flight.shared.has_left();
         }
         if let Some(strip) = &mut flight.strip {
             let mut kept = body.take().map(|bytes| strip.feed(bytes)).unwrap_or_default();
@@ -491,7 +515,7 @@ impl ProxyHttp for Gateway {
         }
         let now = clock::steady();
         flight.heard(now);
-        let begun = flight.shared.begun.load(std::sync::atomic::Ordering::Relaxed);
+        let begun = flight.shared.begun.load(Ordering::Relaxed);
         let headed = flight.headed.is_some();
         let again = match local::cause(&error) {
             local::Cause::Client => false,
@@ -535,13 +559,13 @@ impl ProxyHttp for Gateway {
             return FailToProxy { error_code: 499, can_reuse_downstream: false };
         };
         flight.unwrap(session).await;
-        session.set_keepalive(None);
         let done = FailToProxy { error_code: 0, can_reuse_downstream: false };
         if flight.shared.has_left() || matches!(local::cause(error), local::Cause::Client) {
             return done;
         }
-        let begun = flight.shared.begun.load(std::sync::atomic::Ordering::Relaxed);
+        let begun = flight.shared.begun.load(Ordering::Relaxed);
         if begun {
+            session.set_keepalive(None);
             let event = local::last_event(&flight.shared.trial.lock(), flight.broken, flight.shared.tail());
             if let Some(event) = event
                 && session.write_response_body(Some(event.clone()), true).await.is_ok()
@@ -563,13 +587,18 @@ impl ProxyHttp for Gateway {
         flight.shared.answered_by_us();
         let (header, body) = answered.into_parts();
         let length = body.len() as u64;
-        flight.shared.begun.store(true, std::sync::atomic::Ordering::Relaxed);
+        flight.shared.begun.store(true, Ordering::Relaxed);
         context.record.status = header.status.as_u16();
+        let leaving = self.rooms.registry.is_draining();
+        if leaving {
+            session.set_keepalive(None);
+        }
         if session.write_response_header(header, false).await.is_ok()
             && session.write_response_body(Some(body), true).await.is_ok()
         {
             flight.sent = length;
             flight.shared.first_byte_sent();
+            context.keep = !leaving;
         }
         FailToProxy { error_code: context.record.status, can_reuse_downstream: false }
     }
@@ -586,6 +615,11 @@ impl ProxyHttp for Gateway {
                 context.record.status = session.response_written().map_or(0, |header| header.status.as_u16());
             }
             self.settle(*flight, error, context);
+            if context.keep
+                && let Some(connection) = &context.connection
+            {
+                *connection.kept.lock() = Some(std::mem::replace(&mut session.downstream_session, placeholder()));
+            }
         } else {
             context.record.times.total = clock::steady().saturating_duration_since(context.arrived.steady);
             context.record.times.first_byte =
@@ -633,8 +667,8 @@ impl Gateway {
         let record = &mut context.record;
         let left = flight.shared.has_left() || error.is_some_and(|error| matches!(local::cause(error), local::Cause::Client));
         let by_us = flight.shared.is_by_us();
-        let terminal = flight.meter.as_ref().is_some_and(|meter| meter.terminal());
-        let cut = flight.broken.is_some() || left && !terminal;
+        let terminal = flight.ended_well && !flight.shared.write_failed();
+        let cut = flight.broken.is_some() || left && !flight.meter.as_ref().is_some_and(|meter| meter.terminal());
         let found = match flight.meter.take() {
             Some(mut meter) if !by_us => meter.end(if cut { meter::End::Cut } else { meter::End::Complete }),
             Some(_) | None => Metered::default(),

@@ -49,6 +49,7 @@ pub(crate) struct Shared {
     tail: AtomicU32,
     left: AtomicBool,
     by_us: AtomicBool,
+    write_failed: AtomicBool,
     back: Mutex<Back>,
 }
 
@@ -74,6 +75,7 @@ impl Shared {
             tail: AtomicU32::new(u32::from_be_bytes(*b"\n\n\n\n")),
             left: AtomicBool::new(false),
             by_us: AtomicBool::new(false),
+            write_failed: AtomicBool::new(false),
             back: Mutex::default(),
         }
     }
@@ -141,6 +143,15 @@ impl Shared {
 
     pub(crate) fn has_left(&self) -> bool {
         self.left.load(Ordering::Relaxed)
+    }
+
+    /// A write to the client failed: what was last to be sent did not reach it.
+    pub(crate) fn note_write_failed(&self) {
+        self.write_failed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn write_failed(&self) -> bool {
+        self.write_failed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn answered_by_us(&self) {
