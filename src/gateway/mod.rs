@@ -47,7 +47,7 @@ use crate::running::{Counted, Ending, Entry};
 use crate::settle::{self, Pricing, Record};
 use crate::upstream::headers::{self, Outgoing};
 use crate::upstream::verdict::Transport;
-use crate::words::{Basis, Metered, Nanodollars, Operation, Outcome, Refusal};
+use crate::words::{Basis, Class, Metered, Nanodollars, Operation, Outcome, Refusal, Usage};
 
 /// The gateway, as Pingora knows it.
 pub struct Gateway {
@@ -101,6 +101,8 @@ struct Flight {
     /// When the provider's header came.
     headed: Option<Instant>,
     broken: Option<Broken>,
+    /// An event stream that can be added to: not compressed, and of a kind that has an end of its own.
+    open_ended: bool,
     /// The stream's own end passed while the client was there.
     ended_well: bool,
 }
@@ -223,6 +225,7 @@ impl Gateway {
             sent: 0,
             headed: None,
             broken: None,
+            open_ended: false,
             ended_well: false,
         });
         drop(snapshot);
@@ -257,6 +260,22 @@ impl Flight {
         self.sent = session.body_bytes_sent() as u64;
     }
 
+    /// Whether a stream that has just come to the end of its framing lacks its own end: a client would take the part for the whole.
+    fn stops_short(&self) -> bool {
+        self.open_ended && self.meter.as_ref().is_some_and(|meter| meter.content() && !meter.terminal() && !meter.failed())
+    }
+
+    /// The error event that says so.
+    fn stopped_short(&mut self, last: &[u8]) -> Bytes {
+        self.broken = Some(Broken::Upstream);
+        let mut tail = *b"\n\n\n\n";
+        let from = last.len().saturating_sub(4);
+        tail[4 - (last.len() - from)..].copy_from_slice(&last[from..]);
+        let mut trial = self.shared.trial.lock();
+        trial.broke_off(Transport::Broken);
+        local::last_event(&trial, self.broken, tail).unwrap_or_default()
+    }
+
     /// Ends the meter of an answer that was given up, and says what it burdens the account with.
     fn abandon(&mut self) -> Option<(Nanodollars, Basis)> {
         let found = self.meter.take()?.end(meter::End::Cut);
@@ -265,6 +284,18 @@ impl Flight {
             return None;
         }
         let bill = self.bill(&found, true);
+        Some((bill.cost.total, bill.basis))
+    }
+
+    /// What an attempt burdens the account with whose request was sent and never answered: its input, estimated.
+    fn unanswered(&self, transport: Transport) -> Option<(Nanodollars, Basis)> {
+        let usage = {
+            let trial = self.shared.trial.lock();
+            let metered = matches!(transport, Transport::Timeout { .. }) && local::is_metered(trial.route.operation);
+            trial.open.sent.filter(|_| metered)?;
+            Usage::from_iter([(Class::Input, local::input_tokens(&trial.facts))])
+        };
+        let bill = self.bill(&Metered { usage, basis: Basis::Estimated, ..Metered::default() }, true);
         Some((bill.cost.total, bill.basis))
     }
 
@@ -449,7 +480,9 @@ impl ProxyHttp for Gateway {
             let mut trial = flight.shared.trial.lock();
             trial.open.status = Some(answer.status.as_u16());
             let via = trial.candidate.via;
-            context.record.upstream_id = headers::incoming(answer, via, &context.record.id)?;
+            let found = headers::incoming(answer, via, &context.record.id)?;
+            context.record.upstream_id = found.upstream_id;
+            trial.open.hints = found.hints;
             if trial.candidate.model.as_ref() != trial.facts.model.as_ref()
                 && let Some(model) = &trial.candidate.model
             {
@@ -459,11 +492,14 @@ impl ProxyHttp for Gateway {
         };
         flight.meter = spec;
         let stream = answer.headers.get("content-type").is_some_and(|v| v.as_bytes().starts_with(b"text/event-stream"));
-        if !stream || answer.headers.contains_key("content-encoding") || answer.status.as_u16() >= 300 {
+        let plain = stream && !answer.headers.contains_key("content-encoding") && answer.status.as_u16() < 300;
+        if !plain {
             flight.strip = None;
         } else if flight.strip.is_some() {
             answer.remove_header("content-length");
         }
+        flight.open_ended =
+            plain && local::has_own_end(&flight.shared.trial.lock()) && !answer.headers.contains_key("content-length");
         Ok(())
     }
 
@@ -487,6 +523,10 @@ impl ProxyHttp for Gateway {
                 kept = if kept.is_empty() { rest } else { [kept, rest].concat().into() };
             }
             *body = (!kept.is_empty() || !end).then_some(kept);
+        }
+        if end && flight.stops_short() {
+            let event = flight.stopped_short(body.as_deref().unwrap_or_default());
+            *body = Some([body.take().unwrap_or_default(), event].concat().into());
         }
         Ok(None)
     }
@@ -536,7 +576,7 @@ impl ProxyHttp for Gateway {
             }
             local::Cause::Upstream(_) if stale && !headed && flight.shared.trial.lock().stale_connection() => true,
             local::Cause::Upstream(transport) => {
-                let bill = flight.abandon();
+                let bill = flight.abandon().or_else(|| flight.unanswered(transport));
                 let mut trial = flight.shared.trial.lock();
                 let silent = matches!(transport, Transport::Timeout { .. });
                 let again = trial.failed(if headed && !silent { Transport::Broken } else { transport });
@@ -691,7 +731,7 @@ impl Gateway {
         let failed_inside = found.error.is_some() && !by_us;
         record.outcome = Some(if left && !terminal {
             Outcome::Aborted
-        } else if by_us || record.status >= 400 {
+        } else if by_us || record.status >= 400 || failed_inside && !found.content {
             Outcome::Failed
         } else if flight.broken.is_some() || failed_inside {
             Outcome::Cut
