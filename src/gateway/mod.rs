@@ -289,14 +289,17 @@ impl Flight {
 
     /// What an attempt burdens the account with whose request was sent and never answered: its input, estimated.
     fn unanswered(&self, transport: Transport) -> Option<(Nanodollars, Basis)> {
-        let usage = {
-            let trial = self.shared.trial.lock();
-            let metered = matches!(transport, Transport::Timeout { .. }) && local::is_metered(trial.route.operation);
-            trial.open.sent.filter(|_| metered)?;
-            Usage::from_iter([(Class::Input, local::input_tokens(&trial.facts))])
-        };
-        let bill = self.bill(&Metered { usage, basis: Basis::Estimated, ..Metered::default() }, true);
+        let found = matches!(transport, Transport::Timeout { .. }).then(|| self.input_alone()).flatten()?;
+        let bill = self.bill(&found, true);
         Some((bill.cost.total, bill.basis))
+    }
+
+    /// The input of a request that was sent, estimated, where no answer tells of it.
+    fn input_alone(&self) -> Option<Metered> {
+        let trial = self.shared.trial.lock();
+        trial.open.sent.filter(|_| local::is_metered(trial.route.operation))?;
+        let usage = Usage::from_iter([(Class::Input, local::input_tokens(&trial.facts))]);
+        Some(Metered { usage, basis: Basis::Estimated, ..Metered::default() })
     }
 
     fn bill(&self, found: &Metered, accepted: bool) -> settle::Bill {
@@ -711,6 +714,7 @@ impl Gateway {
         let cut = flight.broken.is_some() || left && !flight.meter.as_ref().is_some_and(|meter| meter.terminal());
         let found = match flight.meter.take() {
             Some(mut meter) if !by_us => meter.end(if cut { meter::End::Cut } else { meter::End::Complete }),
+            None if left => flight.input_alone().unwrap_or_default(),
             Some(_) | None => Metered::default(),
         };
         let accepted = flight.shared.trial.lock().accepted;

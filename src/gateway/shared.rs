@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::server::Session as HttpSession;
 
 use super::downstream::Writing;
@@ -128,11 +127,6 @@ impl Shared {
 
     pub(crate) fn heartbeat(&self) -> Option<&'static [u8]> {
         dialect::heartbeat(self.dialect, self.operation, true)
-    }
-
-    /// Whether an interim answer (103) goes on to the client. A 100 does not: the gateway gave its own.
-    pub(crate) fn passes_interim(&self, task: &HttpTask) -> bool {
-        matches!(task, HttpTask::Header(header, _) if header.status.as_u16() != 100)
     }
 
     /// The client left: its place at the account is free at once.
