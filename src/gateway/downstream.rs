@@ -246,6 +246,9 @@ impl Downstream {
         *writing = None;
         self.inner = Some(inner);
         self.shared.first_byte_sent();
+        if result.is_err() {
+            self.shared.note_write_failed();
+        }
         result.map(|_| ())
     }
 
@@ -283,6 +286,7 @@ impl Downstream {
                 Ok(done)
             }
             Err(error) if *error.esource() == pingora::ErrorSource::Downstream => {
+                self.shared.note_write_failed();
                 self.client_left()?;
                 Ok(end)
             }
@@ -306,10 +310,8 @@ impl Downstream {
     async fn start(&mut self, mut tasks: Vec<HttpTask>) -> Result<bool> {
         while let Some(HttpTask::Header(header, _)) = tasks.first() {
             if header.status.is_informational() && header.status.as_u16() != 101 {
-                let interim = tasks.remove(0);
-                if self.shared.passes_interim(&interim) {
-                    self.session_mut().response_duplex_vec(vec![interim]).await?;
-                }
+                // An interim answer (100, 103) may tell of an account that another attempt replaces: none goes on.
+                tasks.remove(0);
                 continue;
             }
             let hold = self.shared.trial.lock().hold(header);

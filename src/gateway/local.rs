@@ -58,7 +58,7 @@ pub(super) fn raw_path(header: &RequestHeader) -> &str {
 
 /// Lets the client read an answer that comes before its body was read: what is still on its way is taken for a while, and thrown away.
 pub(super) fn make_readable(session: &mut Session, _code: Code) {
-    let patience = std::time::Duration::from_secs(2);
+    let patience = std::time::Duration::from_secs(30);
     session.downstream_session.set_close_on_response_before_downstream_finish(false);
     session.downstream_session.set_total_drain_timeout(Some(patience));
 }
@@ -206,6 +206,11 @@ pub(super) async fn demo(gateway: &Gateway, session: &mut Session, context: &mut
 }
 
 // ------------------------------------------------------------------ small questions
+
+/// Whether streams of this operation say themselves that they are whole.
+pub(super) fn has_own_end(trial: &Trial) -> bool {
+    matches!(trial.route.operation, Operation::Messages | Operation::Chat | Operation::Responses | Operation::Generate)
+}
 
 /// Whether the gateway asks for usage in a stream of OpenAI's chat.
 pub(super) fn forces_usage(trial: &Trial) -> bool {

@@ -15,12 +15,15 @@ mod local;
 mod shared;
 mod trial;
 
+use std::any::Any;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::protocols::http::server::Session as HttpSession;
@@ -44,11 +47,20 @@ use crate::running::{Counted, Ending, Entry};
 use crate::settle::{self, Pricing, Record};
 use crate::upstream::headers::{self, Outgoing};
 use crate::upstream::verdict::Transport;
-use crate::words::{Basis, Metered, Nanodollars, Operation, Outcome, Refusal};
+use crate::words::{Basis, Class, Metered, Nanodollars, Operation, Outcome, Refusal, Usage};
 
 /// The gateway, as Pingora knows it.
 pub struct Gateway {
     pub rooms: Arc<Rooms>,
+}
+
+/// One client connection, as `server::Front` and the requests on it know it.
+#[derive(Default)]
+pub struct Connection {
+    /// The header of the request under way has come.
+    pub header_seen: AtomicBool,
+    /// The session of a request that Pingora calls failed, though the client got a whole answer and may go on: Pingora would close.
+    pub kept: Mutex<Option<Box<HttpSession>>>,
 }
 
 /// What is known of one request. Dropped with it, whatever happens: what it holds is guarded.
@@ -59,6 +71,10 @@ pub struct Context {
     /// Waiting on the request's body.
     waited: Duration,
     _counted: Counted,
+    /// `None` over HTTP/2.
+    connection: Option<Arc<Connection>>,
+    /// The client's connection can go on after Pingora gave the request up.
+    keep: bool,
 }
 
 enum Stage {
@@ -85,6 +101,10 @@ struct Flight {
     /// When the provider's header came.
     headed: Option<Instant>,
     broken: Option<Broken>,
+    /// An event stream that can be added to: not compressed, and of a kind that has an end of its own.
+    open_ended: bool,
+    /// The stream's own end passed while the client was there.
+    ended_well: bool,
 }
 
 /// Why an answer broke off.
@@ -205,6 +225,8 @@ impl Gateway {
             sent: 0,
             headed: None,
             broken: None,
+            open_ended: false,
+            ended_well: false,
         });
         drop(snapshot);
         if shared.trial.lock().candidate.account.service.demo {
@@ -238,6 +260,22 @@ impl Flight {
         self.sent = session.body_bytes_sent() as u64;
     }
 
+    /// Whether a stream that has just come to the end of its framing lacks its own end: a client would take the part for the whole.
+    fn stops_short(&self) -> bool {
+        self.open_ended && self.meter.as_ref().is_some_and(|meter| meter.content() && !meter.terminal() && !meter.failed())
+    }
+
+    /// The error event that says so.
+    fn stopped_short(&mut self, last: &[u8]) -> Bytes {
+        self.broken = Some(Broken::Upstream);
+        let mut tail = *b"\n\n\n\n";
+        let from = last.len().saturating_sub(4);
+        tail[4 - (last.len() - from)..].copy_from_slice(&last[from..]);
+        let mut trial = self.shared.trial.lock();
+        trial.broke_off(Transport::Broken);
+        local::last_event(&trial, self.broken, tail).unwrap_or_default()
+    }
+
     /// Ends the meter of an answer that was given up, and says what it burdens the account with.
     fn abandon(&mut self) -> Option<(Nanodollars, Basis)> {
         let found = self.meter.take()?.end(meter::End::Cut);
@@ -247,6 +285,21 @@ impl Flight {
         }
         let bill = self.bill(&found, true);
         Some((bill.cost.total, bill.basis))
+    }
+
+    /// What an attempt burdens the account with whose request was sent and never answered: its input, estimated.
+    fn unanswered(&self, transport: Transport) -> Option<(Nanodollars, Basis)> {
+        let found = matches!(transport, Transport::Timeout { .. }).then(|| self.input_alone()).flatten()?;
+        let bill = self.bill(&found, true);
+        Some((bill.cost.total, bill.basis))
+    }
+
+    /// The input of a request that was sent, estimated, where no answer tells of it.
+    fn input_alone(&self) -> Option<Metered> {
+        let trial = self.shared.trial.lock();
+        trial.open.sent.filter(|_| local::is_metered(trial.route.operation))?;
+        let usage = Usage::from_iter([(Class::Input, local::input_tokens(&trial.facts))]);
+        Some(Metered { usage, basis: Basis::Estimated, ..Metered::default() })
     }
 
     fn bill(&self, found: &Metered, accepted: bool) -> settle::Bill {
@@ -291,13 +344,16 @@ impl ProxyHttp for Gateway {
             stage: Stage::Arrived,
             waited: Duration::ZERO,
             _counted: self.rooms.registry.count(),
+            connection: None,
+            keep: false,
         }
     }
 
-    fn on_connection_reuse(&self, _session: &mut Session, _context: &mut Context, seen: Box<dyn std::any::Any + Send + Sync>) {
+    fn on_connection_reuse(&self, _session: &mut Session, context: &mut Context, connection: Box<dyn Any + Send + Sync>) {
         // `server::Front` hands this in with every request of a connection: the header is here.
-        if let Ok(seen) = seen.downcast::<Arc<std::sync::atomic::AtomicBool>>() {
-            seen.store(true, std::sync::atomic::Ordering::Release);
+        if let Ok(connection) = connection.downcast::<Arc<Connection>>() {
+            connection.header_seen.store(true, Ordering::Release);
+            context.connection = Some(*connection);
         }
     }
 
@@ -313,6 +369,7 @@ impl ProxyHttp for Gateway {
         flight.meter = None;
         flight.strip = None;
         flight.headed = None;
+        flight.ended_well = false;
         loop {
             let (account, dialect, timeouts, resolved) = {
                 let trial = flight.shared.trial.lock();
@@ -426,7 +483,9 @@ impl ProxyHttp for Gateway {
             let mut trial = flight.shared.trial.lock();
             trial.open.status = Some(answer.status.as_u16());
             let via = trial.candidate.via;
-            context.record.upstream_id = headers::incoming(answer, via, &context.record.id)?;
+            let found = headers::incoming(answer, via, &context.record.id)?;
+            context.record.upstream_id = found.upstream_id;
+            trial.open.hints = found.hints;
             if trial.candidate.model.as_ref() != trial.facts.model.as_ref()
                 && let Some(model) = &trial.candidate.model
             {
@@ -436,11 +495,14 @@ impl ProxyHttp for Gateway {
         };
         flight.meter = spec;
         let stream = answer.headers.get("content-type").is_some_and(|v| v.as_bytes().starts_with(b"text/event-stream"));
-        if !stream || answer.headers.contains_key("content-encoding") || answer.status.as_u16() >= 300 {
+        let plain = stream && !answer.headers.contains_key("content-encoding") && answer.status.as_u16() < 300;
+        if !plain {
             flight.strip = None;
         } else if flight.strip.is_some() {
             answer.remove_header("content-length");
         }
+        flight.open_ended =
+            plain && local::has_own_end(&flight.shared.trial.lock()) && !answer.headers.contains_key("content-length");
         Ok(())
     }
 
@@ -455,6 +517,7 @@ impl ProxyHttp for Gateway {
         let Stage::Admitted(flight) = &mut context.stage else { return Ok(None) };
         if let (Some(meter), Some(bytes)) = (&mut flight.meter, &*body) {
             meter.feed(bytes);
+            flight.ended_well |= !flight.ended_well && meter.terminal() && !flight.shared.has_left();
         }
         if let Some(strip) = &mut flight.strip {
             let mut kept = body.take().map(|bytes| strip.feed(bytes)).unwrap_or_default();
@@ -463,6 +526,10 @@ impl ProxyHttp for Gateway {
                 kept = if kept.is_empty() { rest } else { [kept, rest].concat().into() };
             }
             *body = (!kept.is_empty() || !end).then_some(kept);
+        }
+        if end && flight.stops_short() {
+            let event = flight.stopped_short(body.as_deref().unwrap_or_default());
+            *body = Some([body.take().unwrap_or_default(), event].concat().into());
         }
         Ok(None)
     }
@@ -491,7 +558,7 @@ impl ProxyHttp for Gateway {
         }
         let now = clock::steady();
         flight.heard(now);
-        let begun = flight.shared.begun.load(std::sync::atomic::Ordering::Relaxed);
+        let begun = flight.shared.begun.load(Ordering::Relaxed);
         let headed = flight.headed.is_some();
         let again = match local::cause(&error) {
             local::Cause::Client => false,
@@ -512,7 +579,7 @@ impl ProxyHttp for Gateway {
             }
             local::Cause::Upstream(_) if stale && !headed && flight.shared.trial.lock().stale_connection() => true,
             local::Cause::Upstream(transport) => {
-                let bill = flight.abandon();
+                let bill = flight.abandon().or_else(|| flight.unanswered(transport));
                 let mut trial = flight.shared.trial.lock();
                 let silent = matches!(transport, Transport::Timeout { .. });
                 let again = trial.failed(if headed && !silent { Transport::Broken } else { transport });
@@ -535,13 +602,13 @@ impl ProxyHttp for Gateway {
             return FailToProxy { error_code: 499, can_reuse_downstream: false };
         };
         flight.unwrap(session).await;
-        session.set_keepalive(None);
         let done = FailToProxy { error_code: 0, can_reuse_downstream: false };
         if flight.shared.has_left() || matches!(local::cause(error), local::Cause::Client) {
             return done;
         }
-        let begun = flight.shared.begun.load(std::sync::atomic::Ordering::Relaxed);
+        let begun = flight.shared.begun.load(Ordering::Relaxed);
         if begun {
+            session.set_keepalive(None);
             let event = local::last_event(&flight.shared.trial.lock(), flight.broken, flight.shared.tail());
             if let Some(event) = event
                 && session.write_response_body(Some(event.clone()), true).await.is_ok()
@@ -563,13 +630,18 @@ impl ProxyHttp for Gateway {
         flight.shared.answered_by_us();
         let (header, body) = answered.into_parts();
         let length = body.len() as u64;
-        flight.shared.begun.store(true, std::sync::atomic::Ordering::Relaxed);
+        flight.shared.begun.store(true, Ordering::Relaxed);
         context.record.status = header.status.as_u16();
+        let leaving = self.rooms.registry.is_draining();
+        if leaving {
+            session.set_keepalive(None);
+        }
         if session.write_response_header(header, false).await.is_ok()
             && session.write_response_body(Some(body), true).await.is_ok()
         {
             flight.sent = length;
             flight.shared.first_byte_sent();
+            context.keep = !leaving;
         }
         FailToProxy { error_code: context.record.status, can_reuse_downstream: false }
     }
@@ -586,6 +658,11 @@ impl ProxyHttp for Gateway {
                 context.record.status = session.response_written().map_or(0, |header| header.status.as_u16());
             }
             self.settle(*flight, error, context);
+            if context.keep
+                && let Some(connection) = &context.connection
+            {
+                *connection.kept.lock() = Some(std::mem::replace(&mut session.downstream_session, placeholder()));
+            }
         } else {
             context.record.times.total = clock::steady().saturating_duration_since(context.arrived.steady);
             context.record.times.first_byte =
@@ -633,10 +710,11 @@ impl Gateway {
         let record = &mut context.record;
         let left = flight.shared.has_left() || error.is_some_and(|error| matches!(local::cause(error), local::Cause::Client));
         let by_us = flight.shared.is_by_us();
-        let terminal = flight.meter.as_ref().is_some_and(|meter| meter.terminal());
-        let cut = flight.broken.is_some() || left && !terminal;
+        let terminal = flight.ended_well && !flight.shared.write_failed();
+        let cut = flight.broken.is_some() || left && !flight.meter.as_ref().is_some_and(|meter| meter.terminal());
         let found = match flight.meter.take() {
             Some(mut meter) if !by_us => meter.end(if cut { meter::End::Cut } else { meter::End::Complete }),
+            None if left => flight.input_alone().unwrap_or_default(),
             Some(_) | None => Metered::default(),
         };
         let accepted = flight.shared.trial.lock().accepted;
@@ -657,7 +735,7 @@ impl Gateway {
         let failed_inside = found.error.is_some() && !by_us;
         record.outcome = Some(if left && !terminal {
             Outcome::Aborted
-        } else if by_us || record.status >= 400 {
+        } else if by_us || record.status >= 400 || failed_inside && !found.content {
             Outcome::Failed
         } else if flight.broken.is_some() || failed_inside {
             Outcome::Cut

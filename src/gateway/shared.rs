@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::server::Session as HttpSession;
 
 use super::downstream::Writing;
@@ -49,6 +48,7 @@ pub(crate) struct Shared {
     tail: AtomicU32,
     left: AtomicBool,
     by_us: AtomicBool,
+    write_failed: AtomicBool,
     back: Mutex<Back>,
 }
 
@@ -74,6 +74,7 @@ impl Shared {
             tail: AtomicU32::new(u32::from_be_bytes(*b"\n\n\n\n")),
             left: AtomicBool::new(false),
             by_us: AtomicBool::new(false),
+            write_failed: AtomicBool::new(false),
             back: Mutex::default(),
         }
     }
@@ -128,11 +129,6 @@ impl Shared {
         dialect::heartbeat(self.dialect, self.operation, true)
     }
 
-    /// Whether an interim answer (103) goes on to the client. A 100 does not: the gateway gave its own.
-    pub(crate) fn passes_interim(&self, task: &HttpTask) -> bool {
-        matches!(task, HttpTask::Header(header, _) if header.status.as_u16() != 100)
-    }
-
     /// The client left: its place at the account is free at once.
     pub(crate) fn client_left(&self) {
         self.left.store(true, Ordering::Relaxed);
@@ -141,6 +137,15 @@ impl Shared {
 
     pub(crate) fn has_left(&self) -> bool {
         self.left.load(Ordering::Relaxed)
+    }
+
+    /// A write to the client failed: what was last to be sent did not reach it.
+    pub(crate) fn note_write_failed(&self) {
+        self.write_failed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn write_failed(&self) -> bool {
+        self.write_failed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn answered_by_us(&self) {

@@ -86,6 +86,8 @@ pub(crate) struct Open {
     /// Addresses not tried yet, the next one last.
     pub addresses: Vec<SocketAddr>,
     pub resolved: bool,
+    /// What the answer's header told of the account's use; the client does not see it.
+    pub hints: HeaderMap,
     /// A stale connection was met: the same account is tried once more.
     reused: bool,
     verdict: Option<Verdict>,
@@ -101,6 +103,7 @@ impl Open {
             status: None,
             addresses: Vec::new(),
             resolved: false,
+            hints: HeaderMap::new(),
             reused: false,
             verdict: None,
             bill: None,
@@ -265,7 +268,10 @@ impl Trial {
                         self.accept(heard);
                         Next::Pass
                     }
-                    Some(error) => self.judged(error.status, &header.headers, body, None, false, Some(header)),
+                    Some(error) => {
+                        let plain = self.plain(error.status, error.body);
+                        self.judged(error.status, &header.headers, body, Some(plain), false, Some(header))
+                    }
                 }
             }
             Held::Whole => {
@@ -310,6 +316,9 @@ impl Trial {
     ) -> Next {
         let model = self.model();
         let now = clock::now();
+        let mut all = std::mem::take(&mut self.open.hints);
+        all.extend(headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let headers = &all;
         let judgement = verdict::judge(&Signal {
             service_kind: self.candidate.account.service.kind.as_str(),
             dialect: self.route.dialect,
@@ -327,7 +336,7 @@ impl Trial {
         if judgement.verdict.passes_on() {
             self.open.verdict = Some(judgement.verdict);
             self.notes_end(false);
-            return plain.map_or(Next::Pass, Next::Answer);
+            return plain.filter(|_| stream_error).map_or(Next::Pass, Next::Answer);
         }
         let redirect = passing.is_some_and(|header| header.status.as_u16() < 400 && header.status.as_u16() >= 300);
         let may_show = judgement.passable(status) && !redirect;

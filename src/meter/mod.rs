@@ -163,6 +163,11 @@ impl Meter {
         self.core().seen().terminal || self.core().whole_document()
     }
 
+    /// Whether the answer told of an error itself.
+    pub fn failed(&self) -> bool {
+        self.core().seen().error.is_some()
+    }
+
     /// Whether content came.
     pub fn content(&self) -> bool {
         self.core().seen().content(&self.ending(End::Cut))

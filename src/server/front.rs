@@ -3,11 +3,11 @@
 //! Pingora's own service would wait for a header a minute for each read of it, and for any number of connections.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora::apps::{HttpServerApp, ServerApp};
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream, ServerApp};
 use pingora::protocols::ALPN;
 use pingora::protocols::Stream;
 use pingora::protocols::http::server::Session as HttpSession;
@@ -16,7 +16,7 @@ use pingora::server::ShutdownWatch;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Store;
-use crate::gateway::Gateway;
+use crate::gateway::{Connection, Gateway};
 
 /// More permits than any `max_connections`: the bound is read anew for each connection, so that a reload can change it.
 const PERMITS: usize = Semaphore::MAX_PERMITS;
@@ -49,21 +49,27 @@ impl Front {
         session.set_keepalive(if *leaving.borrow() { None } else { Some(keep_alive.as_secs().max(1)) });
         session.set_pipelining_enabled(true);
         let mut patience = first_header;
+        let connection = Arc::new(Connection::default());
         loop {
             session.set_read_timeout(Some(first_header));
-            let seen = Arc::new(AtomicBool::new(false));
-            session.set_connection_user_context(Some(Box::new(Arc::clone(&seen))));
+            connection.header_seen.store(false, Ordering::Release);
+            session.set_connection_user_context(Some(Box::new(Arc::clone(&connection))));
             let mut request = std::pin::pin!(self.proxy.process_new_http(session, leaving));
             let reused = tokio::select! {
                 biased;
                 reused = &mut request => reused,
                 () = tokio::time::sleep(patience) => {
                     // The header is late: the connection is dropped. Else the request takes as long as it takes.
-                    if !seen.load(Ordering::Acquire) {
+                    if !connection.header_seen.load(Ordering::Acquire) {
                         return;
                     }
                     request.await
                 }
+            };
+            let kept = connection.kept.lock().take();
+            let reused = match reused {
+                Some(reused) => Some(reused),
+                None => go_on(kept).await,
             };
             let Some((stream, settings)) = reused.map(|reused| reused.consume()) else { return };
             session = HttpSession::new_http1(stream);
@@ -73,6 +79,14 @@ impl Front {
             patience = keep_alive + first_header;
         }
     }
+}
+
+/// The next request's stream, of a session that was answered whole.
+async fn go_on(kept: Option<Box<HttpSession>>) -> Option<ReusedHttpStream> {
+    let session = kept?;
+    let settings = HttpPersistentSettings::for_session(&session);
+    let stream = session.finish().await.ok().flatten()?;
+    Some(ReusedHttpStream::from_reusable_stream(stream, settings))
 }
 
 #[async_trait]

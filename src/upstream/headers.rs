@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::config::snapshot::{Account, Auth, Endpoint};
@@ -138,11 +138,20 @@ fn add_beta(request: &mut RequestHeader, beta: &str) -> pingora::Result<()> {
     request.insert_header("anthropic-beta", joined)
 }
 
-/// Takes out of an answer what the client must not see, puts our id in, and returns the provider's own id.
+/// What was found in an answer's header, and taken out of it.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The provider's own id of the request.
+    pub upstream_id: Option<Arc<str>>,
+    /// What told of the account's use: the verdict reads moments from it.
+    pub hints: HeaderMap,
+}
+
+/// Takes out of an answer what the client must not see, and puts our id in.
 ///
 /// # Errors
 /// Where our own id were no header value; it always is.
-pub fn incoming(answer: &mut ResponseHeader, via: Via, request_id: &str) -> pingora::Result<Option<Arc<str>>> {
+pub fn incoming(answer: &mut ResponseHeader, via: Via, request_id: &str) -> pingora::Result<Found> {
     let upstream_id = ["request-id", "x-request-id", "apim-request-id", "x-goog-request-id"]
         .iter()
         .find_map(|name| answer.headers.get(*name))
@@ -150,23 +159,40 @@ pub fn incoming(answer: &mut ResponseHeader, via: Via, request_id: &str) -> ping
         .filter(|id| sane_id(id))
         .map(Arc::from);
     let created = answer.status.as_u16() == 201;
+    // What `connection` names is for the next hop only, as the header itself is.
+    let hop: Vec<String> = answer
+        .headers
+        .get_all("connection")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(',').map(|name| name.trim().to_ascii_lowercase()))
+        .collect();
+    let framing = |name: &str| matches!(name, "transfer-encoding" | "content-length" | "content-type");
+    let mut hints = HeaderMap::new();
     let dropped: Vec<http::HeaderName> = answer
         .headers
         .keys()
         .filter(|name| {
             let name = name.as_str();
-            stays_here(name) || via != Via::Own && tells_others_use(name) || name == "location" && !created
+            stays_here(name)
+                || via != Via::Own && tells_others_use(name)
+                || name == "location" && !created
+                || !framing(name) && hop.iter().any(|named| named == name)
         })
         .cloned()
         .collect();
-    for name in &dropped {
-        answer.remove_header(name);
+    for name in dropped {
+        if let Some(value) = answer.remove_header(&name)
+            && tells_others_use(name.as_str())
+        {
+            hints.insert(name, value);
+        }
     }
     answer.insert_header("x-request-id", request_id)?;
     if let Some(id) = &upstream_id {
         answer.insert_header("x-upstream-request-id", &**id)?;
     }
-    Ok(upstream_id)
+    Ok(Found { upstream_id, hints })
 }
 
 /// Whether a foreign request id may go into our log: visible ASCII, at most 128 of it.
