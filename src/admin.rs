@@ -10,7 +10,7 @@ use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 
 use crate::clock;
-use crate::config::snapshot::Snapshot;
+use crate::config::snapshot::{Account, Snapshot};
 use crate::health;
 use crate::parking;
 use crate::rooms::Rooms;
@@ -98,7 +98,11 @@ fn with_length(mut answer: Response<Vec<u8>>) -> Response<Vec<u8>> {
 /// What each account is doing: never a secret.
 pub fn accounts_json(snapshot: &Snapshot) -> String {
     let now = clock::now();
-    let mut accounts: Vec<_> = snapshot.accounts.values().collect();
+    // A user's own account is told of while there is something to tell.
+    let told = |account: &&Arc<Account>| {
+        !account.id.as_str().starts_with("own/") || account.live.in_flight() > 0 || !parking::list(&account.live, now).is_empty()
+    };
+    let mut accounts: Vec<_> = snapshot.all_accounts().filter(told).collect();
     accounts.sort_by(|a, b| a.id.cmp(&b.id));
     let list: Vec<serde_json::Value> = accounts
         .into_iter()

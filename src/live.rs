@@ -114,6 +114,11 @@ impl AccountLive {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    /// Whether anything ever happened here that is worth telling.
+    pub fn has_history(&self) -> bool {
+        self.in_flight() > 0 || self.parked.load(Ordering::Relaxed) || self.remembered.load(Ordering::Relaxed)
+    }
+
     /// Takes a place unless `limit` of them are taken; gives it back when dropped.
     pub fn take(self: &Arc<Self>, limit: Option<u32>) -> Option<InFlight> {
         let limit = limit.unwrap_or(u32::MAX);

@@ -38,6 +38,13 @@ pub struct Snapshot {
     pub notes: Vec<String>,
 }
 
+impl Snapshot {
+    /// All accounts, the users' own ones too.
+    pub fn all_accounts(&self) -> impl Iterator<Item = &Arc<Account>> {
+        self.accounts.values().chain(self.users.values().flat_map(|user| &user.own_keys))
+    }
+}
+
 /// The sections that are no lists of entities.
 #[derive(Clone, Debug)]
 pub struct Settings {

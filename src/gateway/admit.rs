@@ -275,21 +275,50 @@ pub(crate) fn shutting_down() -> Refusal {
     Refusal::new(Code::ShuttingDown, "this instance is shutting down; try again").again(Again::Unknown)
 }
 
-/// The client's address: the rightmost of `x-forwarded-for` that is no trusted proxy, where the peer is one.
+/// The client's address: the rightmost of `x-forwarded-for` that is no trusted proxy, where the peer is one. What a trusted proxy
+/// wrote decides: left of the first entry that is no trusted proxy's, a client may have written anything.
 pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, snapshot: &Snapshot) -> IpAddr {
     let trusted = &snapshot.settings.trusted_proxies;
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
-    let peer = peer.to_canonical();
-    if trusted.is_empty() || !is_trusted(&peer) {
-        return peer;
+    let mut last = peer.to_canonical();
+    if trusted.is_empty() || !is_trusted(&last) {
+        return last;
     }
-    let forwarded: Vec<IpAddr> = headers
-        .get_all("x-forwarded-for")
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map_while(|address| address.trim().parse().ok())
-        .map(|address: IpAddr| address.to_canonical())
-        .collect();
-    forwarded.iter().rev().find(|address| !is_trusted(address)).or(forwarded.first()).copied().unwrap_or(peer)
+    for value in headers.get_all("x-forwarded-for").iter().rev() {
+        for entry in value.to_str().unwrap_or_default().rsplit(',') {
+            match forwarded(entry.trim()) {
+                Some(address) if is_trusted(&address) => last = address,
+                Some(address) => return address,
+                None => return last,
+            }
+        }
+    }
+    last
+}
+
+/// An address as balancers write it: alone, or with a port (`1.2.3.4:5678`, `[2001:db8::1]:443`).
+fn forwarded(entry: &str) -> Option<IpAddr> {
+    let alone = entry.parse::<IpAddr>().ok();
+    let with_port = || entry.parse::<std::net::SocketAddr>().ok().map(|address| address.ip());
+    let bracketed = || entry.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    alone.or_else(with_port).or_else(bracketed).map(|address| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forwarded_entries_are_addresses_or_nothing() {
+        let check = |entry: &str, expected: Option<&str>| {
+            assert_eq!(forwarded(entry), expected.map(|address| address.parse().unwrap()), "{entry}");
+        };
+        check("1.2.3.4", Some("1.2.3.4"));
+        check("1.2.3.4:5678", Some("1.2.3.4"));
+        check("[2001:db8::1]:443", Some("2001:db8::1"));
+        check("[2001:db8::1]", Some("2001:db8::1"));
+        check("::ffff:1.2.3.4", Some("1.2.3.4"));
+        check("unknown", None);
+        check("", None);
+    }
 }

@@ -146,7 +146,7 @@ impl Downstream {
         let limits = self.shared.limits();
         let total = self.shared.arrived + limits.total;
         match &self.state {
-            State::Waiting => total.min(self.began + limits.first_byte),
+            State::Waiting => total.min(self.began + limits.first_byte + limits.upload),
             State::Holding(holding) => match holding.hold {
                 Hold::Events | Hold::Json => total.min(holding.since + HOLD_MOST),
                 Hold::Error => total.min(self.heard + limits.idle),

@@ -308,11 +308,7 @@ pub(super) fn last_event(trial: &Trial, broken: Option<Broken>, tail: [u8; 4]) -
     if !trial.is_stream() {
         return None;
     }
-    let (code, message) = match broken? {
-        Broken::Upstream => (Code::UpstreamFailed, "the provider's answer broke off"),
-        Broken::TimedOut => (Code::UpstreamTimeout, "the answer took longer than this gateway allows"),
-        Broken::Ended => (Code::ShuttingDown, "the gateway ended this request"),
-    };
+    let (code, message) = why(broken?);
     let route = &trial.route;
     let event = dialect::error_event(route.dialect, route.operation, code, message, route.array);
     if route.array {
@@ -331,8 +327,19 @@ pub(super) fn last_event(trial: &Trial, broken: Option<Broken>, tail: [u8; 4]) -
     Some([before.as_bytes(), &event[start..]].concat().into())
 }
 
+/// The code and the words for an answer that broke off.
+pub(super) fn why(broken: Broken) -> (Code, &'static str) {
+    match broken {
+        Broken::Upstream => (Code::UpstreamFailed, "the provider's answer broke off"),
+        Broken::TimedOut => (Code::UpstreamTimeout, "the answer took longer than this gateway allows"),
+        Broken::Revoked => (Code::KeyDisabled, "your key, user or group was disabled while this request ran"),
+        Broken::Shutdown => (Code::ShuttingDown, "the gateway was shut down while this request ran"),
+    }
+}
+
 pub(super) fn revoked() -> Refusal {
-    Refusal::new(Code::KeyDisabled, "your key, user or group was disabled while this request ran")
+    let (code, message) = why(Broken::Revoked);
+    Refusal::new(code, message)
 }
 
 pub(super) fn took_too_long() -> Refusal {

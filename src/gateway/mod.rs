@@ -111,7 +111,8 @@ struct Flight {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Broken {
     Upstream,
-    Ended,
+    Revoked,
+    Shutdown,
     TimedOut,
 }
 
@@ -563,7 +564,8 @@ impl ProxyHttp for Gateway {
         let again = match local::cause(&error) {
             local::Cause::Client => false,
             local::Cause::Ended => {
-                flight.broken = Some(Broken::Ended);
+                let shutdown = flight.shared.ending() == Ending::Shutdown;
+                flight.broken = Some(if shutdown { Broken::Shutdown } else { Broken::Revoked });
                 false
             }
             local::Cause::TimedOut => {
@@ -621,8 +623,8 @@ impl ProxyHttp for Gateway {
             let now = clock::now();
             let mut trial = flight.shared.trial.lock();
             match flight.broken {
-                Some(Broken::Ended) if flight.shared.ending() == Ending::Shutdown => trial.refuse(&admit::shutting_down(), now),
-                Some(Broken::Ended) => trial.refuse(&local::revoked(), now),
+                Some(Broken::Shutdown) => trial.refuse(&admit::shutting_down(), now),
+                Some(Broken::Revoked) => trial.refuse(&local::revoked(), now),
                 Some(Broken::TimedOut) => trial.refuse(&local::took_too_long(), now),
                 Some(Broken::Upstream) | None => trial.last_answer(now),
             }
@@ -745,7 +747,7 @@ impl Gateway {
         record.error = match trial.refused {
             Some(code) => Some(dialect::row(code).name.to_owned()),
             None if record.status >= 400 => trial.error.take().or(found.error),
-            None => found.error,
+            None => found.error.or_else(|| flight.broken.map(|broken| dialect::row(local::why(broken).0).name.to_owned())),
         };
         if let Some(code) = trial.refused {
             self.rooms.metrics.refused(code, trial.key.group.id.as_str());

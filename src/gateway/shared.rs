@@ -21,6 +21,8 @@ use crate::words::{Dialect, Operation};
 pub(crate) struct Limits {
     /// Until the header (of a stream: `stream_start_timeout`).
     pub first_byte: Duration,
+    /// What the body may take besides, before waiting for the header counts.
+    pub upload: Duration,
     pub idle: Duration,
     /// Of the request, from its arrival.
     pub total: Duration,

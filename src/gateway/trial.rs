@@ -180,11 +180,14 @@ impl Trial {
         account.timeouts.over(account.service.timeouts.over(self.failover.timeouts))
     }
 
+    /// When the body has been sent Pingora does not tell: it is given a microsecond a byte (1 MB/s), so that no upload is taken for
+    /// a silent provider; a provider that does not read at all meets the write timeout.
     pub(crate) fn limits(&self) -> Limits {
         let timeouts = self.timeouts();
         let settings = &self.rooms.config.current().settings;
         Limits {
             first_byte: if self.facts.stream { timeouts.stream_start } else { timeouts.first_byte },
+            upload: Duration::from_micros(self.facts.body_bytes),
             idle: timeouts.idle,
             total: timeouts.total,
             after_left: match settings.metering.on_disconnect {

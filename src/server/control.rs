@@ -43,18 +43,23 @@ pub fn ask(run_dir: &Path, question: &str) -> Result<String, String> {
     Ok(answer)
 }
 
-/// Answers for as long as the process runs.
+/// Makes the socket, in the place of one that an earlier process left. Call it on a runtime.
 ///
 /// # Errors
-/// Where the socket cannot be made.
-pub(super) async fn serve(rooms: Arc<Rooms>, run_dir: PathBuf) -> std::io::Result<()> {
-    let path = path(&run_dir);
+/// Where it cannot be made.
+pub(super) fn bind(run_dir: &Path) -> std::io::Result<UnixListener> {
+    let path = path(run_dir);
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
     let listener = UnixListener::bind(&path)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Answers for as long as the process runs.
+pub(super) async fn serve(rooms: Arc<Rooms>, listener: UnixListener) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -83,7 +88,9 @@ fn answer(question: &str, rooms: &Rooms) -> String {
     match (words.next(), words.next()) {
         (Some("accounts"), None) => admin::accounts_json(&snapshot),
         (Some("unpark"), Some(id)) => {
-            let Some(account) = snapshot.accounts.get(id) else { return format!("error: no account {id:?}\n") };
+            let Some(account) = snapshot.all_accounts().find(|account| account.id.as_str() == id) else {
+                return format!("error: no account {id:?}\n");
+            };
             let changes = parking::unpark(&account.live);
             for change in &changes {
                 rooms.parking_changed(&account.id, change);

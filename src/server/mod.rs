@@ -236,8 +236,11 @@ fn refresher(rooms: &Arc<Rooms>, certificates: &Certificates) -> Arc<dyn Fn() + 
         let metrics = &rooms.metrics;
         let snapshot = rooms.config.current();
         let now = clock::now();
-        for account in snapshot.accounts.values() {
+        for account in snapshot.all_accounts() {
             let id = account.id.as_str();
+            if id.starts_with("own/") && !account.live.has_history() {
+                continue;
+            }
             metrics.account_in_flight.with_label_values(&[id]).set(i64::from(account.live.in_flight()));
             for change in parking::sweep(&account.live, now) {
                 rooms.parking_changed(&account.id, &change);
@@ -290,13 +293,12 @@ fn watch_all(
             hung_up.config.reload_now();
         }
     });
-    if let Some(run_dir) = run_dir {
-        let rooms = Arc::clone(rooms);
-        background.spawn(async move {
-            if let Err(error) = control::serve(rooms, run_dir.clone()).await {
-                tracing::warn!("no control socket in {}: {error}; `aicarpool accounts` will not work", run_dir.display());
-            }
-        });
+    match run_dir.as_deref().map(control::bind) {
+        Some(Ok(listener)) => {
+            background.spawn(control::serve(Arc::clone(rooms), listener));
+        }
+        Some(Err(error)) => tracing::warn!("no control socket in run_dir: {error}; `aicarpool accounts` will not work"),
+        None => {}
     }
 }
 
