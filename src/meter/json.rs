@@ -168,8 +168,8 @@ impl<R: Reader> Scanner<R> {
         self.state == State::Broken
     }
 
-    /// Reads on.
-    pub fn feed(&mut self, bytes: &[u8], reader: &mut R) {
+    /// Reads on; gives what is not read: what follows the end of the document, or what makes it no JSON.
+    pub fn feed<'a>(&mut self, bytes: &'a [u8], reader: &mut R) -> &'a [u8] {
         let mut rest = bytes;
         while !rest.is_empty() {
             rest = match self.state {
@@ -181,9 +181,10 @@ impl<R: Reader> Scanner<R> {
                 State::Bare => self.bare(rest, reader),
                 State::Skip(depth) => self.skip(rest, depth, reader),
                 State::SkipString(depth) => self.skip_string(rest, depth, reader),
-                State::Whole | State::Broken | State::Enough => return,
+                State::Whole | State::Broken | State::Enough => return rest,
             }
         }
+        rest
     }
 
     fn value<'a>(&mut self, rest: &'a [u8], reader: &mut R) -> &'a [u8] {
@@ -695,7 +696,9 @@ mod tests {
 
     fn read(document: &[u8], size: usize) -> (Vec<String>, bool) {
         let (mut scanner, mut log) = (Scanner::<Log>::new(), Log::default());
-        document.chunks(size).for_each(|piece| scanner.feed(piece, &mut log));
+        for piece in document.chunks(size) {
+            scanner.feed(piece, &mut log);
+        }
         (log.0, scanner.is_whole())
     }
 

@@ -354,7 +354,9 @@ impl<A: Answer> Read<A> {
                     }
                     self.scanner.feed(data, &mut self.answer);
                 }
-                Piece::Join => self.scanner.feed(b"\n", &mut self.answer),
+                Piece::Join => {
+                    self.scanner.feed(b"\n", &mut self.answer);
+                }
                 Piece::End { .. } => {
                     self.scanner.reset();
                     *done = Done(0);
@@ -508,6 +510,9 @@ impl Core {
 
 impl Taker for Core {
     fn take(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return; // it says nothing, also not that the answer began
+        }
         let bytes = if self.shape == Shape::Unknown { self.tell_shape(bytes) } else { bytes };
         match self.shape {
             Shape::Unknown => {}

@@ -33,8 +33,8 @@ enum Place {
 struct Chunk {
     usage: bool,
     no_choices: bool,
-    /// It is certain that this is another event.
-    other: bool,
+    /// It may be the usage chunk. Once that is not so, nothing of it is read or held.
+    maybe: bool,
 }
 
 impl Reader for Chunk {
@@ -55,8 +55,8 @@ impl Reader for Chunk {
     }
     fn open(&mut self, at: Place, array: bool) {
         match at {
-            Place::Root => self.other |= array,
-            Place::Choice => self.other = true,
+            Place::Root => self.maybe &= !array,
+            Place::Choice => self.maybe = false,
             Place::Usage | Place::Choices => {}
         }
     }
@@ -68,13 +68,13 @@ impl Reader for Chunk {
         }
     }
     fn has_enough(&self) -> bool {
-        self.other
+        !self.maybe
     }
     fn value(&mut self, at: Place, value: Value<'_>) {
         match at {
             Place::Usage => self.usage = false,
             Place::Choices => self.no_choices = value == Value::Null,
-            Place::Choice | Place::Root => self.other = true,
+            Place::Choice | Place::Root => self.maybe = false,
         }
     }
 }
@@ -126,13 +126,15 @@ impl Strip {
                 Piece::Join => self.look(b"\n", false),
                 Piece::Name(_) => {}
                 Piece::End { event } => {
-                    if event && self.is_usage_chunk() {
-                        out.cut(start.unwrap_or(out.from), at);
+                    let start = start.take().unwrap_or(out.from);
+                    // The line end counts as one byte, since a piece may end within it.
+                    let length = self.held.len() + at - start - usize::from(bytes[..at].ends_with(b"\r\n"));
+                    if event && length <= LONGEST && self.is_usage_chunk() {
+                        out.cut(start, at);
                         self.held.clear();
                         self.drop_lf = self.framer.awaits_lf();
                     }
                     self.release(&mut out);
-                    start = None;
                 }
             }
         }
@@ -148,29 +150,28 @@ impl Strip {
 
     fn begin(&mut self) {
         self.scanner.reset();
-        (self.chunk, self.read) = (Chunk::default(), false);
+        (self.chunk, self.read) = (Chunk { maybe: true, ..Chunk::default() }, false);
     }
 
     fn is_usage_chunk(&self) -> bool {
-        self.scanner.is_whole() && self.chunk.usage && self.chunk.no_choices && !self.chunk.other
+        self.chunk.maybe && self.chunk.usage && self.chunk.no_choices && self.scanner.is_whole()
     }
 
     /// Reads data of the event, as long as it may be the usage chunk. `last`: the event ends with this data.
     fn look(&mut self, data: &[u8], last: bool) {
-        if self.chunk.other {
+        if !self.chunk.maybe {
             return;
         }
         // Most events lie whole in a piece and do not even speak of usage: that is told faster than they are read. (With a
         // backslash its name may be escaped.)
         let first = !std::mem::replace(&mut self.read, true);
         if first && last && NAME.find(data).is_none() && memchr::memchr(b'\\', data).is_none() {
-            self.chunk.other = true;
+            self.chunk.maybe = false;
             return;
         }
+        let behind = self.scanner.feed(data, &mut self.chunk);
         // More behind the JSON, such as a `[DONE]` that lacks the blank line before it, must not go along.
-        self.chunk.other |= self.scanner.is_whole() && !data.trim_ascii().is_empty();
-        self.scanner.feed(data, &mut self.chunk);
-        self.chunk.other |= self.scanner.is_broken();
+        self.chunk.maybe &= !self.scanner.is_broken() && behind.trim_ascii().is_empty();
     }
 
     /// Lets the held bytes flow.
@@ -183,13 +184,13 @@ impl Strip {
 
     /// At the end of a piece: holds an event that may still be the usage chunk.
     fn hold(&mut self, out: &mut Passed, start: Option<usize>) {
-        if !self.framer.within_event() || self.chunk.other {
+        if !self.framer.within_event() || !self.chunk.maybe {
             return self.release(out);
         }
         let start = start.unwrap_or(out.from);
         let more = &out.chunk[start..];
         if self.held.len() + more.len() > LONGEST {
-            self.chunk.other = true;
+            self.chunk.maybe = false;
             return self.release(out);
         }
         self.held.extend_from_slice(more);
@@ -236,11 +237,21 @@ mod tests {
     const LAST: &str = r#"data: {"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}"#;
 
     fn strip(stream: &[u8], size: usize) -> Vec<u8> {
+        strip_cut(stream, &[size])
+    }
+
+    /// In pieces of these sizes, over and over.
+    fn strip_cut(stream: &[u8], sizes: &[usize]) -> Vec<u8> {
         let mut strip = Strip::new();
-        let mut out = Vec::new();
-        for chunk in stream.chunks(size.max(1)) {
+        let (mut out, mut rest) = (Vec::new(), stream);
+        for size in sizes.iter().cycle() {
+            let (chunk, behind) = rest.split_at(rest.len().min(*size));
             out.extend_from_slice(&strip.feed(Bytes::copy_from_slice(chunk)));
             assert!(strip.held.len() <= LONGEST);
+            rest = behind;
+            if rest.is_empty() {
+                break;
+            }
         }
         out.extend_from_slice(&strip.end());
         out
@@ -283,6 +294,34 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_the_json_stays_with_it_in_whatever_pieces() {
+        check(&[&format!("{USAGE} [DONE]\n\n"), &format!("-{USAGE} \t\n\n"), "data: x"]);
+        check(&[&format!("{USAGE}{{}}\n\n")]);
+    }
+
+    #[test]
+    fn an_event_that_begins_with_half_a_byte_order_mark_stays_whole() {
+        // The half mark has passed before it is known to be none, so what it belongs to must pass, too.
+        let stream = [b"\xef\xbb: x\n", USAGE.as_bytes(), b"\n\n", USAGE.as_bytes(), b"\n\n"].concat();
+        for size in [1, 2, 3, 7, 50, usize::MAX] {
+            assert_eq!(strip(&stream, size).len(), stream.len() - USAGE.len() - 2, "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn the_bound_is_the_same_in_whatever_pieces() {
+        for (length, end) in [(LONGEST, "\n\n"), (LONGEST + 1, "\n\n"), (LONGEST, "\r\n\r\n"), (LONGEST + 1, "\r\n\r\n")] {
+            let event = |pad: usize| format!("data: {{\"choices\":[],\"usage\":{{\"a\":\"{}\"}}}}{end}", "y".repeat(pad));
+            let counted = event(0).len() + 1 - end.len() / 2; // the blank line as one byte
+            let stream = event(length - counted);
+            let expected = if length > LONGEST { stream.len() } else { 0 };
+            for size in [1000, LONGEST - 1, LONGEST, LONGEST + 1, LONGEST + 2, usize::MAX] {
+                assert_eq!(strip(stream.as_bytes(), size).len(), expected, "{length}, {end:?}, in pieces of {size}");
+            }
+        }
+    }
+
+    #[test]
     fn a_last_event_without_its_blank_line() {
         check(&[&format!("{CONTENT}\n\n"), &format!("-{USAGE}\n")]);
         check(&[&format!("{CONTENT}\n\n"), &USAGE[..USAGE.len() - 1]]);
@@ -305,14 +344,56 @@ mod tests {
         assert_eq!(strip(long.as_bytes(), 4096), long.as_bytes());
     }
 
+    fn sizes() -> impl Strategy<Value = Vec<usize>> {
+        proptest::collection::vec(prop_oneof![3 => 1usize..12, 1 => 12usize..120], 1..6)
+    }
+
+    /// What a stream may be put together of: whole events, and scraps of them.
+    fn word() -> impl Strategy<Value = Vec<u8>> {
+        let words = [
+            USAGE,
+            CONTENT,
+            "data: ",
+            "data:",
+            "data",
+            "event: e",
+            ": c",
+            "id",
+            "\n",
+            "\n\n",
+            "\r\n\r\n",
+            "\r",
+            "[DONE]",
+            " ",
+            "{\"choices\":",
+            "[],",
+            "null,",
+            "\"us\\u0061ge\":",
+            "{\"a\":1}",
+            "{}",
+            "}",
+        ];
+        prop_oneof![
+            6 => proptest::sample::select(words.to_vec()).prop_map(|word| word.as_bytes().to_vec()),
+            1 => proptest::sample::select(vec![0xEF, 0xBB, 0xBF, b'x']).prop_map(|byte| vec![byte]),
+        ]
+    }
+
     proptest! {
         #[test]
-        fn any_cut_strips_the_same(picks in proptest::collection::vec((0usize..7, 0usize..4), 0..8), size in 1usize..60) {
+        fn any_cut_strips_the_same(picks in proptest::collection::vec((0usize..7, 0usize..4), 0..8), sizes in sizes()) {
             let events = [CONTENT, AZURE, USAGE, LAST, ": c", "data: [DONE]", "event: x"];
             let ends = ["\n\n", "\r\n\r\n", "\r\r", "\n"];
             let stream: String = picks.into_iter().flat_map(|(event, end)| [events[event], ends[end]]).collect();
             let whole = strip(stream.as_bytes(), usize::MAX);
-            prop_assert_eq!(strip(stream.as_bytes(), size), whole, "{:?}", stream);
+            prop_assert_eq!(strip_cut(stream.as_bytes(), &sizes), whole, "{:?}", stream);
+        }
+
+        #[test]
+        fn any_cut_of_odd_framing_strips_the_same(words in proptest::collection::vec(word(), 0..14), sizes in sizes()) {
+            let stream = words.concat();
+            let whole = strip(&stream, usize::MAX);
+            prop_assert_eq!(strip_cut(&stream, &sizes), whole, "{}", stream.escape_ascii());
         }
 
         #[test]

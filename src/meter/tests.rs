@@ -28,8 +28,21 @@ fn spec(form: Form) -> Spec<'static> {
 }
 
 fn metered(spec: &Spec<'_>, body: &[u8], size: usize, how: End) -> Metered {
+    metered_cut(spec, body, &[size], how)
+}
+
+/// In pieces of these sizes, over and over.
+fn metered_cut(spec: &Spec<'_>, body: &[u8], sizes: &[usize], how: End) -> Metered {
     let mut meter = Meter::new(spec.clone());
-    body.chunks(size.max(1)).for_each(|chunk| meter.feed(chunk));
+    let mut rest = body;
+    for size in sizes.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (chunk, behind) = rest.split_at(rest.len().min(*size));
+        meter.feed(chunk);
+        rest = behind;
+    }
     meter.end(how)
 }
 
@@ -572,22 +585,36 @@ fn a_terminal_event_is_known_at_once() {
     }
 }
 
+fn gzip(body: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
+}
+
 #[test]
 fn compressed_answers_are_read_in_a_copy() {
-    use std::io::Write;
-    let body = events(&[ROLE, PIECE, FINISH, USAGE, "[DONE]"]);
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(body.as_bytes()).unwrap();
-    let packed = encoder.finish().unwrap();
-    let mut gzip = spec(Form::Chat);
-    gzip.content_encoding = Some("gzip");
+    let packed = gzip(events(&[ROLE, PIECE, FINISH, USAGE, "[DONE]"]).as_bytes());
+    let mut spec = spec(Form::Chat);
+    spec.content_encoding = Some("gzip");
     for size in [1, 9, 10_000] {
-        let metered = metered(&gzip, &packed, size, End::Complete);
+        let metered = metered(&spec, &packed, size, End::Complete);
         assert_eq!(line(&metered), "reported input 5 output 9");
         assert!(metered.complete);
     }
-    let torn = metered(&gzip, &packed[..packed.len() / 2], 9, End::Cut);
+    let torn = metered(&spec, &packed[..packed.len() / 2], 9, End::Cut);
     assert!(matches!(torn.basis, Basis::Estimated | Basis::Partial | Basis::None));
+}
+
+#[test]
+fn an_empty_piece_says_nothing() {
+    for form in FORMS {
+        let mut spec = spec(form);
+        spec.content_type = "text/plain";
+        let mut meter = Meter::new(spec.clone());
+        meter.feed(b"");
+        assert_eq!(format!("{:?}", meter.end(End::Cut)), format!("{:?}", metered(&spec, b"", 1, End::Cut)), "{form:?}");
+    }
 }
 
 #[test]
@@ -677,13 +704,25 @@ fn anything() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(word, 0..14).prop_map(|words| words.concat())
 }
 
+fn sizes() -> impl Strategy<Value = Vec<usize>> {
+    proptest::collection::vec(prop_oneof![3 => 1usize..12, 1 => 12usize..120], 1..6)
+}
+
 proptest! {
     #[test]
-    fn any_cut_meters_the_same(body in anything(), size in 1usize..40, form in 0usize..10, cut: bool) {
+    fn any_cut_meters_the_same(body in anything(), sizes in sizes(), form in 0usize..10, cut: bool) {
         let how = if cut { End::Cut } else { End::Complete };
         let spec = spec(FORMS[form]);
         let whole = metered(&spec, &body, usize::MAX, how);
-        prop_assert_eq!(format!("{:?}", metered(&spec, &body, size, how)), format!("{:?}", whole));
+        prop_assert_eq!(format!("{:?}", metered_cut(&spec, &body, &sizes, how)), format!("{:?}", whole));
+    }
+
+    #[test]
+    fn any_cut_of_a_packed_answer_meters_the_same(body in anything(), sizes in sizes(), form in 0usize..10) {
+        let spec = spec(FORMS[form]);
+        let packed = Spec { content_encoding: Some("gzip"), ..spec.clone() };
+        let plain = metered(&spec, &body, usize::MAX, End::Complete);
+        prop_assert_eq!(format!("{:?}", metered_cut(&packed, &gzip(&body), &sizes, End::Complete)), format!("{:?}", plain));
     }
 
     #[test]
