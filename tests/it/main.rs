@@ -3,3 +3,10 @@
 mod harness;
 
 mod self_test;
+
+mod failover;
+mod first_event;
+mod keys;
+mod refusals;
+mod routes;
+mod streaming;

@@ -1,12 +1,10 @@
 //! The harness itself: the stub provider and the clients against each other, without a gateway in between.
 
-use std::time::Duration;
-
-use crate::harness::answers;
 use crate::harness::client::Events;
 use crate::harness::requests::{messages, messages_of, messages_stream};
 use crate::harness::script::{pairs, reset_before_answer, silence};
 use crate::harness::*;
+use std::time::Duration;
 
 #[tokio::test]
 async fn bodies_arrive_unaltered_in_every_form() {
@@ -126,6 +124,7 @@ fn events_are_cut_at_blank_lines() {
 
 #[test]
 fn metrics_are_read() {
-    let metrics = Metrics::parse("# HELP x y\naicarpool_x{a=\"1\",b=\"q\\\"}\"} 2\naicarpool_x{a=\"2\",b=\"\"} 3.5\naicarpool_y 1e3\n");
+    let metrics =
+        Metrics::parse("# HELP x y\naicarpool_x{a=\"1\",b=\"q\\\"}\"} 2\naicarpool_x{a=\"2\",b=\"\"} 3.5\naicarpool_y 1e3\n");
     assert_eq!((metrics.sum("x", &[]), metrics.sum("x", &[("b", "q\"}")]), metrics.sum("y", &[])), (5.5, 2.0, 1000.0));
 }

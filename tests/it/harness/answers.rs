@@ -29,8 +29,11 @@ pub fn plausible(request: &Received) -> Script {
         return generate("pong");
     }
     if ends("/completions") {
-        return Script::json(200, json!({"id": "cmpl-1", "object": "text_completion", "created": 1, "model": "gpt-4o", "choices":
-            [{"text": "pong", "index": 0, "finish_reason": "stop"}], "usage": {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17}}));
+        return Script::json(
+            200,
+            json!({"id": "cmpl-1", "object": "text_completion", "created": 1, "model": "gpt-4o", "choices":
+            [{"text": "pong", "index": 0, "finish_reason": "stop"}], "usage": {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17}}),
+        );
     }
     if ends("/count_tokens") {
         return Script::json(200, json!({"input_tokens": 12}));
@@ -39,8 +42,11 @@ pub fn plausible(request: &Received) -> Script {
         return Script::json(200, json!({"totalTokens": 12}));
     }
     if ends("/embeddings") {
-        return Script::json(200, json!({"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.5, -0.5]}],
-            "model": "text-embedding-3-small", "usage": {"prompt_tokens": 12, "total_tokens": 12}}));
+        return Script::json(
+            200,
+            json!({"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.5, -0.5]}],
+            "model": "text-embedding-3-small", "usage": {"prompt_tokens": 12, "total_tokens": 12}}),
+        );
     }
     Script::json(200, json!({"path": path}))
 }
@@ -48,10 +54,13 @@ pub fn plausible(request: &Received) -> Script {
 // ------------------------------------------------------------------ anthropic
 
 pub fn messages(text: &str) -> Script {
-    Script::json(200, json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5",
+    Script::json(
+        200,
+        json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5",
         "content": [{"type": "text", "text": text}], "stop_reason": "end_turn", "stop_sequence": null,
-        "usage": {"input_tokens": 12, "output_tokens": 5}}))
-        .header("request-id", "req_provider_1")
+        "usage": {"input_tokens": 12, "output_tokens": 5}}),
+    )
+    .header("request-id", "req_provider_1")
 }
 
 fn named(event: &str, data: Value) -> String {
@@ -61,24 +70,36 @@ fn named(event: &str, data: Value) -> String {
 /// What stands before the first event that means something.
 pub fn messages_prelude() -> Vec<String> {
     vec![
-        named("message_start", json!({"type": "message_start", "message": {"id": "msg_1", "type": "message", "role": "assistant",
+        named(
+            "message_start",
+            json!({"type": "message_start", "message": {"id": "msg_1", "type": "message", "role": "assistant",
             "model": "claude-sonnet-4-5", "content": [], "stop_reason": null, "stop_sequence": null,
-            "usage": {"input_tokens": 12, "output_tokens": 1}}})),
+            "usage": {"input_tokens": 12, "output_tokens": 1}}}),
+        ),
         named("ping", json!({"type": "ping"})),
     ]
 }
 
 pub fn messages_delta(text: &str) -> String {
-    named("content_block_delta", json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}))
+    named(
+        "content_block_delta",
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}),
+    )
 }
 
 pub fn messages_events(pieces: &[&str]) -> Vec<String> {
     let mut events = messages_prelude();
-    events.push(named("content_block_start", json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})));
+    events.push(named(
+        "content_block_start",
+        json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+    ));
     events.extend(pieces.iter().map(|piece| messages_delta(piece)));
     events.push(named("content_block_stop", json!({"type": "content_block_stop", "index": 0})));
-    events.push(named("message_delta", json!({"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": null},
-        "usage": {"output_tokens": 5}})));
+    events.push(named(
+        "message_delta",
+        json!({"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": null},
+        "usage": {"output_tokens": 5}}),
+    ));
     events.push(named("message_stop", json!({"type": "message_stop"})));
     events
 }
@@ -98,14 +119,20 @@ pub fn error_event(kind: &str) -> String {
 // ------------------------------------------------------------------ openai
 
 pub fn chat(text: &str) -> Script {
-    Script::json(200, json!({"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "gpt-4o-2024-08-06", "choices":
+    Script::json(
+        200,
+        json!({"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "gpt-4o-2024-08-06", "choices":
         [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17}}))
+        "usage": {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17}}),
+    )
 }
 
 fn chunk(delta: Value, finish: Value) -> String {
     let choices = json!([{"index": 0, "delta": delta, "finish_reason": finish}]);
-    format!("data: {}\n\n", json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o-2024-08-06", "choices": choices}))
+    format!(
+        "data: {}\n\n",
+        json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o-2024-08-06", "choices": choices})
+    )
 }
 
 pub fn chat_delta(text: &str) -> String {
@@ -113,8 +140,11 @@ pub fn chat_delta(text: &str) -> String {
 }
 
 pub fn chat_usage() -> String {
-    format!("data: {}\n\n", json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o-2024-08-06",
-        "choices": [], "usage": {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17}}))
+    format!(
+        "data: {}\n\n",
+        json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o-2024-08-06",
+        "choices": [], "usage": {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17}})
+    )
 }
 
 pub fn chat_events(pieces: &[&str], usage: bool) -> Vec<String> {
@@ -148,14 +178,21 @@ fn response(text: &str, status: &str) -> Value {
 }
 
 pub fn responses_events(pieces: &[&str]) -> Vec<String> {
-    let bare = json!({"id": "resp_1", "object": "response", "created_at": 1, "status": "in_progress", "model": "gpt-5", "output": []});
+    let bare =
+        json!({"id": "resp_1", "object": "response", "created_at": 1, "status": "in_progress", "model": "gpt-5", "output": []});
     let mut events = vec![named("response.created", json!({"type": "response.created", "sequence_number": 0, "response": bare}))];
     for piece in pieces {
-        events.push(named("response.output_text.delta", json!({"type": "response.output_text.delta", "item_id": "msg_1", "output_index": 0,
-            "content_index": 0, "delta": piece, "sequence_number": events.len()})));
+        events.push(named(
+            "response.output_text.delta",
+            json!({"type": "response.output_text.delta", "item_id": "msg_1", "output_index": 0,
+            "content_index": 0, "delta": piece, "sequence_number": events.len()}),
+        ));
     }
     let done = response(&pieces.concat(), "completed");
-    events.push(named("response.completed", json!({"type": "response.completed", "sequence_number": events.len(), "response": done})));
+    events.push(named(
+        "response.completed",
+        json!({"type": "response.completed", "sequence_number": events.len(), "response": done}),
+    ));
     events
 }
 

@@ -223,8 +223,9 @@ impl Client {
     }
     /// The head of the answer; what comes then is read by `piece`, `event` or `rest`.
     pub async fn head(&mut self) -> Answer {
-        let (status, headers, interim) =
-            within("an answer's head", read_head(&mut self.reader, &mut self.buffer)).await.expect("the connection ended before an answer");
+        let (status, headers, interim) = within("an answer's head", read_head(&mut self.reader, &mut self.buffer))
+            .await
+            .expect("the connection ended before an answer");
         self.body = BodyReader::new(Length::of_answer(&self.method, status, &headers));
         self.events = Events::default();
         Answer { status, headers, body: Bytes::new(), whole: false, interim }
@@ -309,7 +310,8 @@ impl Events {
     /// The next event that is there with its blank line (LF or CRLF).
     pub fn next(&mut self) -> Option<String> {
         let ends = [(&b"\n\n"[..], 2), (&b"\r\n\r\n"[..], 4)];
-        let end = ends.iter().filter_map(|(end, size)| self.0.windows(*size).position(|w| w == *end).map(|at| at + size)).min()?;
+        let end =
+            ends.iter().filter_map(|(end, size)| self.0.windows(*size).position(|w| w == *end).map(|at| at + size)).min()?;
         Some(String::from_utf8_lossy(&self.0.split_to(end)).into_owned())
     }
     pub fn rest(&mut self) -> Option<String> {
@@ -370,7 +372,8 @@ impl H2Client {
             }
         });
         let (parts, body) = head.await?.into_parts();
-        let headers = parts.headers.iter().map(|(n, v)| (n.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned())).collect();
+        let headers =
+            parts.headers.iter().map(|(n, v)| (n.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned())).collect();
         Ok(H2Stream { status: parts.status.as_u16(), headers, body, events: Events::default() })
     }
     pub async fn ask(&self, request: &Request) -> Answer {

@@ -293,7 +293,8 @@ fn complete(yaml: &str, folder: &Path, ports: &[Port]) -> String {
         ("threads", "2".to_owned()),
     ];
     let said = |name: &str| yaml.lines().any(|line| line.starts_with(&format!("{name}:")));
-    let mut text: String = added.iter().filter(|(name, _)| !said(name)).map(|(name, value)| format!("{name}: {value}\n")).collect();
+    let mut text: String =
+        added.iter().filter(|(name, _)| !said(name)).map(|(name, value)| format!("{name}: {value}\n")).collect();
     text += &yaml.replace("@folder@", &folder).replace("@listen@", &ports[0].address().to_string());
     text
 }

@@ -36,7 +36,10 @@ pub fn parse_status(head: &[u8]) -> (u16, Headers) {
 
 fn parse_headers(text: &str) -> Headers {
     let lines = text.split("\r\n").skip(1).take_while(|line| !line.is_empty());
-    lines.map(|line| line.split_once(':').unwrap_or_else(|| panic!("no header: {line:?}"))).map(|(n, v)| (n.to_owned(), v.trim().to_owned())).collect()
+    lines
+        .map(|line| line.split_once(':').unwrap_or_else(|| panic!("no header: {line:?}")))
+        .map(|(n, v)| (n.to_owned(), v.trim().to_owned()))
+        .collect()
 }
 
 pub fn response_head(status: u16, headers: &[(String, String)]) -> Vec<u8> {
@@ -75,7 +78,8 @@ impl Length {
         Length::told(headers).unwrap_or(Length::ToTheEnd)
     }
     fn told(headers: &[(String, String)]) -> Option<Length> {
-        let all = |name: &str| headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.clone()).collect::<Vec<_>>();
+        let all =
+            |name: &str| headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.clone()).collect::<Vec<_>>();
         let (lengths, codings) = (all("content-length"), all("transfer-encoding"));
         assert!(lengths.len() + codings.len() <= 1, "a body's length told twice: {headers:?}");
         if let Some(coding) = codings.first() {

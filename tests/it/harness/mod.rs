@@ -4,6 +4,7 @@ pub mod answers;
 pub mod client;
 pub mod gateway;
 pub mod h1;
+pub mod log;
 pub mod metrics;
 pub mod port;
 pub mod provider;

@@ -148,7 +148,8 @@ impl Stream {
                 Step::ReadBody => self.read_body().await,
                 Step::End | Step::EndAndClose => {
                     let close = matches!(step, Step::EndAndClose);
-                    let ended = self.bodiless || self.send.as_mut().is_some_and(|send| send.send_data(Bytes::new(), true).is_ok());
+                    let ended =
+                        self.bodiless || self.send.as_mut().is_some_and(|send| send.send_data(Bytes::new(), true).is_ok());
                     if close {
                         self.order(Order::Close).await;
                     }

@@ -16,7 +16,8 @@ pub fn anthropic(body: &str) -> Request {
 }
 /// A `messages` request whose body has exactly `size` bytes.
 pub fn messages_of(size: usize, stream: bool) -> Request {
-    let head = format!(r#"{{"model":"claude-sonnet-4-5","max_tokens":64,"stream":{stream},"messages":[{{"role":"user","content":""#);
+    let head =
+        format!(r#"{{"model":"claude-sonnet-4-5","max_tokens":64,"stream":{stream},"messages":[{{"role":"user","content":""#);
     let tail = r#""}]}"#;
     let fill = size.checked_sub(head.len() + tail.len()).expect("too small for a body");
     // Not all alike, so that a piece lost, doubled or moved shows.
