@@ -10,7 +10,8 @@ says "pong". A model whose name contains
     cut             breaks off in the middle of its answer
     broken          sends an error event in the middle of its stream
 
-`GET /_requests` answers with what was received: a list of {method, path, headers, model, stream}. Python 3.11, standard library only.
+`GET /_requests` answers with what was received: a list of {method, path, headers, model, stream, tool_ok:
+the result of the tool stands in it}. Python 3.11, standard library only.
 """
 import base64
 import json
@@ -54,10 +55,11 @@ class Handler(BaseHTTPRequestHandler):
     # -------------------------------------------------------------- reading
 
     def do_GET(self):
+        raw = b""
         if self.path == "/_requests":
             with self.server.stub.lock:
                 return self.json(200, self.server.stub.requests)
-        self.serve({})
+        self.serve({}, raw)
 
     def do_POST(self):
         if "chunked" in self.headers.get("transfer-encoding", ""):
@@ -73,9 +75,9 @@ class Handler(BaseHTTPRequestHandler):
         except ValueError:
             model = re.search(rb'name="model"\r\n\r\n([^\r]*)', raw)
             body = {"model": model.group(1).decode() if model else "", "bytes": len(raw)}
-        self.serve(body)
+        self.serve(body, raw)
 
-    def serve(self, body):
+    def serve(self, body, raw):
         path = self.path.split("?")[0]
         in_path = re.search(r"/models/([^/:]+):(\w+)$", path.replace("%3A", ":"))
         self.dialect = "gemini" if in_path else "anthropic" if "/messages" in path else "openai"
@@ -83,7 +85,7 @@ class Handler(BaseHTTPRequestHandler):
         self.body, self.tail = body, in_path.group(2) if in_path else path.rsplit("/v1/", 1)[-1].strip("/")
         self.streams = bool(body.get("stream")) or self.tail == "streamGenerateContent"
         self.server.stub.note({"method": self.command, "path": self.path, "headers": list(self.headers.items()), "model": self.model,
-                               "stream": self.streams})
+                               "stream": self.streams, "tool_ok": re.search(rb"(?<!echo )tool-ok", raw) is not None})
         if fail := re.search(r"fail-(\d{3})", self.model):
             return self.refuse(int(fail.group(1)))
         answers = {"messages": self.messages, "messages/count_tokens": lambda: self.json(200, {"input_tokens": 12}),
