@@ -4,9 +4,11 @@ mod harness;
 
 mod self_test;
 
+mod choosing;
 mod failover;
 mod first_event;
 mod keys;
+mod metering;
 mod refusals;
 mod routes;
 mod streaming;
