@@ -9,6 +9,8 @@ mod failover;
 mod first_event;
 mod keys;
 mod metering;
+mod passing;
 mod refusals;
+mod reload;
 mod routes;
 mod streaming;

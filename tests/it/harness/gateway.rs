@@ -24,6 +24,7 @@ pub struct Setup {
     yaml: String,
     files: Vec<(String, Vec<u8>)>,
     env: Vec<(String, String)>,
+    mounted: bool,
 }
 
 pub struct Gateway {
@@ -63,7 +64,7 @@ impl Gateway {
     /// A gateway with this configuration. `listen`, `admin`, `access_log`, `run_dir` and `data_dir` are added where the text
     /// does not say them; `@folder@` in it becomes the gateway's folder.
     pub fn with(yaml: impl Into<String>) -> Setup {
-        Setup { yaml: yaml.into(), files: Vec::new(), env: Vec::new() }
+        Setup { yaml: yaml.into(), files: Vec::new(), env: Vec::new(), mounted: false }
     }
     /// The program.
     pub fn binary() -> &'static Path {
@@ -167,6 +168,11 @@ impl Gateway {
     pub fn rewrite(&self, yaml: &str) {
         self.replace("aicarpool.yaml", &complete(yaml, self.folder.path(), &self.ports));
     }
+    /// Swaps the folder of a mounted configuration for a new version of it.
+    pub fn swap_mounted(&self, version: &str, yaml: &str) {
+        let mounted = self.path("mounted");
+        mount(&mounted, version, &complete(yaml, self.folder.path(), &self.ports));
+    }
     /// Writes the configuration anew and waits until it is in force.
     pub async fn reload(&self, yaml: &str) {
         let before = self.metrics().await.sum("config_reload_total", &[]);
@@ -198,7 +204,7 @@ impl Gateway {
                 panic!("the gateway ended at its start ({status}):\n{}", read(&self.folder.path().join("stderr.log")));
             }
             match probe(admin).await {
-                Some(200) => probe(address).await.map(drop).ok_or_else(|| "the data port does not answer".to_owned()),
+                Some(200) => Wire::connect(address).await.map(drop).map_err(|e| format!("the data port: {e}")),
                 other => Err(format!("/readyz: {other:?}")),
             }
         })
@@ -230,6 +236,11 @@ impl Setup {
         self.env.push((name.to_owned(), value.to_owned()));
         self
     }
+    /// The configuration lies in `mounted/` as Kubernetes mounts one: linked into a folder that can be swapped.
+    pub fn mounted(mut self) -> Setup {
+        self.mounted = true;
+        self
+    }
     /// Lays the folder out without starting anything.
     pub fn laid_out(&self, ports: &[Port]) -> TempDir {
         let folder = tempfile::Builder::new().prefix("aicarpool-test-").tempdir().unwrap();
@@ -238,14 +249,22 @@ impl Setup {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, content).unwrap();
         }
-        fs::write(folder.path().join("aicarpool.yaml"), complete(&self.yaml, folder.path(), ports)).unwrap();
+        let text = complete(&self.yaml, folder.path(), ports);
+        if self.mounted {
+            let mounted = folder.path().join("mounted");
+            fs::create_dir(&mounted).unwrap();
+            mount(&mounted, "..v1", &text);
+            std::os::unix::fs::symlink("..data/aicarpool.yaml", mounted.join("aicarpool.yaml")).unwrap();
+        } else {
+            fs::write(folder.path().join("aicarpool.yaml"), text).unwrap();
+        }
         folder
     }
     /// Starts it and waits until it is ready.
     pub async fn start(self) -> Gateway {
         let ports = vec![Port::free(), Port::free()];
         let folder = self.laid_out(&ports);
-        let process = spawn(folder.path(), &["run", "-c", "aicarpool.yaml"], &self.env);
+        let process = spawn(folder.path(), &["run", "-c", if self.mounted { "mounted/aicarpool.yaml" } else { "aicarpool.yaml" }], &self.env);
         let (address, admin) = (ports[0].address(), ports[1].address());
         let mut gateway = Gateway { folder, address, admin, ports, env: self.env, process };
         gateway.ready().await;
@@ -280,6 +299,14 @@ fn spawn(folder: &Path, arguments: &[&str], env: &[(String, String)]) -> Process
         .spawn()
         .unwrap();
     Process(child)
+}
+
+/// `..data` becomes a link to the folder `version`, in one step.
+fn mount(mounted: &Path, version: &str, text: &str) {
+    fs::create_dir(mounted.join(version)).unwrap();
+    fs::write(mounted.join(version).join("aicarpool.yaml"), text).unwrap();
+    std::os::unix::fs::symlink(version, mounted.join("..data_tmp")).unwrap();
+    fs::rename(mounted.join("..data_tmp"), mounted.join("..data")).unwrap();
 }
 
 fn complete(yaml: &str, folder: &Path, ports: &[Port]) -> String {
