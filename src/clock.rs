@@ -80,3 +80,27 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
     getrandom::fill(&mut bytes).expect("the system gives random bytes");
     bytes
 }
+
+thread_local! {
+    static IDS: Cell<Option<(u64, u64)>> = const { Cell::new(None) };
+}
+
+/// 128 random bits as 32 hex digits, for the ids of requests. No secret: two generators a thread, seeded by the system, so that no
+/// request asks the system.
+pub fn request_id() -> String {
+    let (high, low) = IDS.with(|cell| {
+        let (high, low) =
+            cell.get().unwrap_or_else(|| (u64::from_ne_bytes(random_bytes()) | 1, u64::from_ne_bytes(random_bytes()) | 1));
+        let (mut first, mut second) = (Chance(high), Chance(low));
+        let id = (first.next_u64(), second.next_u64());
+        cell.set(Some((first.0, second.0)));
+        id
+    });
+    let mut text = String::with_capacity(32);
+    for word in [high, low] {
+        for shift in (0..16).rev() {
+            text.push(char::from_digit(u32::try_from(word >> (4 * shift) & 15).unwrap_or(0), 16).unwrap_or('0'));
+        }
+    }
+    text
+}

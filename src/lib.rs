@@ -2,6 +2,7 @@
 
 pub mod access_log; // what is told of each request
 pub mod admin; // the second port: health, metrics, accounts
+pub mod buffered; // the sum of all request bodies
 pub mod choose; // which account next
 pub mod cli; // run, check, key, explain, accounts
 pub mod clock; // time and chance
@@ -18,7 +19,10 @@ pub mod meter; // what was used, from the bytes
 pub mod metrics; // every metric's name
 pub mod parking; // who is set aside, why, until when
 pub mod price; // what it costs, what is charged
+pub mod quota; // which counters, how much; a lease or a refusal
+pub mod rooms; // the rooms that keep something, together
 pub mod route; // which operation
+pub mod running; // the requests that run just now
 pub mod server; // wiring, listeners, shutdown
 pub mod settle; // the end of every request
 pub mod sse; // framing of server-sent events

@@ -18,8 +18,10 @@ use crate::words::{Id, UnixMs, Verdict};
 pub struct AccountLive {
     /// Attempts in flight on this instance.
     in_flight: AtomicU32,
-    /// Whether `parkings` holds anything: lets the request path pass without the lock.
+    /// Whether a parking may be in force: lets the request path pass without the lock.
     pub parked: AtomicBool,
+    /// Whether `parkings` remembers anything at all that a success would reset: likewise.
+    pub remembered: AtomicBool,
     /// Parkings of the whole account (`model` none) and of single models. Bounded by `parking`.
     pub parkings: Mutex<Parkings>,
     /// Recent time to first byte per model (as the price book or the request names it). Bounded by `choose`.
@@ -28,32 +30,75 @@ pub struct AccountLive {
     pub turns: AtomicU64,
 }
 
-/// All parkings of one account, and what their growth depends on.
+/// All parkings of one account, and what their growth depends on. Only `parking` changes them.
 #[derive(Debug, Default)]
 pub struct Parkings {
-    pub account: Parking,
-    pub models: HashMap<Arc<str>, Parking>,
+    pub account: Place,
+    /// By model or model family; at most `parking::MODELS_MAX`.
+    pub models: HashMap<Arc<str>, Place>,
+    /// The number of the last fault noted: names it, should it be taken back.
+    pub serial: u64,
 }
 
-/// One parking; `until` in the past (or `None`) means that it is over while its growth is remembered.
+/// What may be parked: an account, or one model (or family) of it.
 #[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// At most one for each verdict, so that each can be lifted without the others.
+    pub tracks: Vec<Track>,
+    /// The last server faults, which may yet turn out to be the request's (see `parking::Notes`).
+    pub faults: Faults,
+    /// When a 403 that nobody knows was last met, and by which caller.
+    pub unknown: Option<(UnixMs, u64)>,
+}
+
+/// One verdict's parking of one place; `until` in the past (or `None`) means that it is over while its growth is remembered.
+#[derive(Clone, Debug, Default)]
+pub struct Track {
+    /// Of what it is now, or was last.
+    pub parking: Parking,
+    /// How often in a row, for growing durations.
+    pub growth: u32,
+    /// When the last failure came.
+    pub failed: Option<UnixMs>,
+    /// When one real request was last let through (half-open), and whether its outcome is still awaited.
+    pub tried: Option<UnixMs>,
+    pub trying: bool,
+    /// Whether the beginning was told: then its end is to be told too.
+    pub told: bool,
+}
+
+/// The last server faults of a place, oldest first, and the track as it was before them: so that one can be taken out again
+/// as if it had never been.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    pub before: Option<Track>,
+    /// At most `parking::FAULTS_MAX`.
+    pub recent: Vec<Fault>,
+}
+
+/// One server fault.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    pub serial: u64,
+    pub at: UnixMs,
+    /// Until when the provider asked to be left alone.
+    pub asked: Option<UnixMs>,
+    pub error: Option<String>,
+}
+
+/// One parking, as it is shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parking {
     pub until: Option<UnixMs>,
     pub since: Option<UnixMs>,
-    /// Why: the verdict that parked last.
+    /// Why: the verdict that parked.
     pub reason: Option<Verdict>,
     /// The provider's error type or code, never a body.
     pub error: Option<String>,
-    /// How often in a row, for growing durations; by verdict.
-    pub growth: HashMap<Verdict, u32>,
-    /// When the last failure that has to come twice came (5xx, an unknown 403), and from which caller.
-    pub last_failure: Option<(UnixMs, u64)>,
     /// A ban: no half-open tries; until the operator acts.
     pub ban: bool,
     /// The moment was named by the provider: a health check does not shorten it.
     pub named: bool,
-    /// When one real request was last let through (half-open).
-    pub tried: Option<UnixMs>,
 }
 
 /// An exponentially weighted time to first byte.

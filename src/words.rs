@@ -305,11 +305,11 @@ impl Usage {
     }
     /// All tokens of the prompt, cached ones included.
     pub fn prompt_tokens(&self) -> u64 {
-        Class::TOKENS.iter().filter(|c| c.is_prompt()).map(|c| self.get(*c)).sum()
+        Class::TOKENS.iter().filter(|c| c.is_prompt()).fold(0, |sum, c| sum.saturating_add(self.get(*c)))
     }
     /// All tokens, of the prompt and of the answer.
     pub fn all_tokens(&self) -> u64 {
-        Class::TOKENS.iter().map(|c| self.get(*c)).sum()
+        Class::TOKENS.iter().fold(0, |sum, c| sum.saturating_add(self.get(*c)))
     }
 }
 

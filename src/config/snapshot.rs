@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use globset::GlobMatcher;
@@ -315,8 +316,16 @@ pub struct Glob {
 }
 
 impl Glob {
+    /// The two common forms, a plain name and `prefix*`, are compared directly: a pool of a thousand accounts asks a thousand times.
     pub fn is_match(&self, name: &str) -> bool {
-        self.matcher.is_match(name)
+        let pattern = self.text.as_bytes();
+        match pattern.iter().position(|byte| b"*?[]{}!\\".contains(byte)) {
+            None => self.text.eq_ignore_ascii_case(name),
+            Some(star) if pattern[star] == b'*' && star + 1 == pattern.len() => {
+                name.as_bytes().get(..star).is_some_and(|head| head.eq_ignore_ascii_case(&pattern[..star]))
+            }
+            Some(_) => self.matcher.is_match(name),
+        }
     }
 }
 
@@ -343,6 +352,8 @@ pub struct Group {
     /// Overrides the pools'.
     pub strategy: Option<Strategy>,
     pub sticky: bool,
+    /// Place in the fair queue.
+    pub priority_level: PriorityLevel,
     /// `None` = all.
     pub models: Option<Globs>,
     pub operations: Operations,
@@ -359,6 +370,14 @@ pub enum Mode {
     Dedicated,
     Shared,
     Hybrid,
+}
+
+/// A group's place in the fair queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PriorityLevel {
+    High,
+    Medium,
+    Low,
 }
 
 /// Accounts that stand equal until the strategy orders them: the dedicated ones of one priority, or the pools of one priority.
@@ -469,6 +488,8 @@ pub struct Key {
     pub expires: Option<UnixMs>,
     pub allow_from: Option<Vec<IpNet>>,
     pub enabled: bool,
+    /// Bytes of request bodies held for this key just now; a reload starts at zero.
+    pub buffered: AtomicU64,
 }
 
 impl Key {

@@ -1,0 +1,1 @@
+//! Each kind of fault, as it is shown.

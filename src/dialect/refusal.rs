@@ -1,0 +1,255 @@
+//! What a refusal of the gateway's own looks like.
+//!
+//! The status and the words stand in one table, [`row`]. When to try again is told so that the clients' habits do no harm:
+//!
+//! 1. `retry-after` goes with 429 and 503 only, in whole seconds, and only up to 60 s: several clients sleep a longer one out
+//!    in silence.
+//! 2. Beyond that the message names the moment, and `x-should-retry: false` stops those that listen to it. So it does where
+//!    trying again is useless at all.
+//! 3. `x-aicarpool-retry-after` always tells the seconds, for programs that know it.
+//! 4. Codex answers each 5xx with thirty requests, so on `responses` a pool that is busy or empty is 429; and where the moment
+//!    is far or never comes, `usage_limit_reached`, which it shows to its user and does not repeat.
+//! 5. Gemini's clients read no header: the moment goes into `RetryInfo`.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::Answer;
+use crate::words::{Again, Code, Dialect, Refusal, UnixMs};
+
+/// The longest `retry-after` that clients wait out and then try again.
+const RETRY_AFTER_MAX_S: i64 = 60;
+
+/// How one code looks in the three dialects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The code's name, in `x-aicarpool-error`, log and metrics.
+    pub name: &'static str,
+    pub status: u16,
+    /// `error.type`.
+    pub anthropic: &'static str,
+    /// `error.type` and `error.code`.
+    pub openai: (&'static str, &'static str),
+    /// `error.status`.
+    pub gemini: &'static str,
+}
+
+/// The table of refusals, a row for each code.
+#[rustfmt::skip]
+pub fn row(code: Code) -> Row {
+    let row = |name, status, anthropic, openai, gemini| Row { name, status, anthropic, openai, gemini };
+    let key = |name| row(name, 401, "authentication_error", ("invalid_request_error", "invalid_api_key"), "UNAUTHENTICATED");
+    let denied = |name| row(name, 403, "permission_error", ("permission_error", name), "PERMISSION_DENIED");
+    let unavailable = |name| row(name, 503, "overloaded_error", ("server_error", name), "UNAVAILABLE");
+    let limited = |name| row(name, 429, "rate_limit_error", ("rate_limit_error", name), "RESOURCE_EXHAUSTED");
+    match code {
+        Code::MissingKey => key("missing_key"),
+        Code::UnknownKey => key("unknown_key"),
+        Code::KeyDisabled => key("key_disabled"),
+        Code::KeyExpired => key("key_expired"),
+        Code::AddressNotAllowed => denied("address_not_allowed"),
+        Code::UserDisabled => denied("user_disabled"),
+        Code::GroupDisabled => denied("group_disabled"),
+        Code::ServiceNotAllowed => denied("service_not_allowed"),
+        Code::ModelNotAllowed => denied("model_not_allowed"),
+        Code::OperationNotAllowed => denied("operation_not_allowed"),
+        Code::UnpricedModel => denied("unpriced_model"),
+        Code::UnknownPath => row("unknown_path", 404, "not_found_error", ("invalid_request_error", "unknown_url"), "NOT_FOUND"),
+        Code::UnknownModel => row("unknown_model", 404, "not_found_error", ("invalid_request_error", "model_not_found"), "NOT_FOUND"),
+        Code::MethodNotAllowed => row("method_not_allowed", 405, "invalid_request_error", ("invalid_request_error", "method_not_allowed"), "INVALID_ARGUMENT"),
+        Code::BadRequest => row("bad_request", 400, "invalid_request_error", ("invalid_request_error", "bad_request"), "INVALID_ARGUMENT"),
+        Code::BodyTooLarge => row("body_too_large", 413, "request_too_large", ("invalid_request_error", "body_too_large"), "INVALID_ARGUMENT"),
+        Code::RateLimited => limited("rate_limited"),
+        Code::AccountsRateLimited => limited("accounts_rate_limited"),
+        Code::NoAccount => unavailable("no_account"),
+        Code::Overloaded => unavailable("overloaded"),
+        Code::ShuttingDown => unavailable("shutting_down"),
+        Code::UpstreamFailed => row("upstream_failed", 502, "api_error", ("server_error", "upstream_failed"), "UNAVAILABLE"),
+        Code::UpstreamTimeout => row("upstream_timeout", 504, "timeout_error", ("server_error", "upstream_timeout"), "DEADLINE_EXCEEDED"),
+        Code::UpgradeRequired => row("upgrade_required", 426, "invalid_request_error", ("invalid_request_error", "upgrade_required"), "INVALID_ARGUMENT"),
+    }
+}
+
+/// When a refused request may be sent again.
+struct Retry {
+    /// Seconds from now, at least 1.
+    wait_s: Option<i64>,
+    moment: Option<UnixMs>,
+    /// Within a minute it is useless.
+    useless: bool,
+}
+
+impl Retry {
+    fn of(refusal: &Refusal, status: u16, now: UnixMs) -> Retry {
+        let moment = match refusal.again {
+            Again::At(moment) => Some(moment),
+            Again::Unknown | Again::Never => None,
+        };
+        let wait_s = moment.map(|moment| (moment.since_ms(now).saturating_add(999) / 1000).max(1));
+        // These pass by themselves, whatever was said.
+        let passing =
+            matches!(refusal.code, Code::UpstreamFailed | Code::UpstreamTimeout | Code::Overloaded | Code::ShuttingDown);
+        let useless = matches!(status, 401 | 403 | 404)
+            || wait_s.is_some_and(|wait_s| wait_s > RETRY_AFTER_MAX_S)
+            || refusal.again == Again::Never && !passing;
+        Retry { wait_s, moment, useless }
+    }
+
+    fn message(&self, refusal: &Refusal) -> String {
+        match self.moment.filter(|_| self.useless).and_then(|moment| jiff::Timestamp::from_millisecond(moment.0).ok()) {
+            Some(moment) => format!("{} (try again after {})", refusal.message, moment.strftime("%Y-%m-%d %H:%M:%S UTC")),
+            None => refusal.message.clone(),
+        }
+    }
+}
+
+/// The answer that tells of a refusal in this dialect. `responses`: the request is for OpenAI's Responses API.
+pub fn refusal(dialect: Dialect, responses: bool, refusal: &Refusal, request_id: &str, now: UnixMs) -> Answer {
+    let row = row(refusal.code);
+    let status = if responses && row.status == 503 { 429 } else { row.status };
+    let retry = Retry::of(refusal, status, now);
+    let message = retry.message(refusal);
+    let body = match dialect {
+        Dialect::Anthropic => {
+            json!({"type": "error", "error": {"type": row.anthropic, "message": message}, "request_id": request_id})
+        }
+        Dialect::Openai => openai_body(&row, responses && status == 429, &retry, &message),
+        Dialect::Gemini => gemini_body(&row, status, &retry, &message),
+    };
+    let mut headers = vec![
+        ("content-type", "application/json".to_string()),
+        ("x-aicarpool-error", row.name.to_string()),
+        ("x-request-id", request_id.to_string()),
+    ];
+    if dialect == Dialect::Anthropic {
+        headers.push(("request-id", request_id.to_string())); // where the official SDKs look
+    }
+    if let Some(wait_s) = retry.wait_s {
+        headers.push(("x-aicarpool-retry-after", wait_s.to_string()));
+        if matches!(status, 429 | 503) && wait_s <= RETRY_AFTER_MAX_S {
+            headers.push(("retry-after", wait_s.to_string()));
+        }
+    }
+    if retry.useless {
+        headers.push(("x-should-retry", "false".to_string()));
+    }
+    Answer { status, headers, body: Bytes::from(body.to_string()) }
+}
+
+fn openai_body(row: &Row, busy: bool, retry: &Retry, message: &str) -> Value {
+    let kind = match (busy, retry.useless) {
+        (true, true) => "usage_limit_reached",
+        (true, false) => "rate_limit_error",
+        (false, _) => row.openai.0,
+    };
+    let mut body = json!({"error": {"message": message, "type": kind, "param": null, "code": row.openai.1}});
+    if let (true, true, Some(moment)) = (busy, retry.useless, retry.moment) {
+        body["error"]["resets_at"] = (moment.0.saturating_add(999) / 1000).into();
+    }
+    body
+}
+
+fn gemini_body(row: &Row, status: u16, retry: &Retry, message: &str) -> Value {
+    let mut body = json!({"error": {"code": status, "message": message, "status": row.gemini}});
+    if let Some(wait_s) = retry.wait_s {
+        let info = json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": format!("{wait_s}s")});
+        body["error"]["details"] = json!([info]);
+    }
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    const NOW: UnixMs = UnixMs(1_800_000_000_000);
+
+    const CODES: [Code; 24] = [
+        Code::MissingKey,
+        Code::UnknownKey,
+        Code::KeyDisabled,
+        Code::KeyExpired,
+        Code::AddressNotAllowed,
+        Code::UserDisabled,
+        Code::GroupDisabled,
+        Code::ServiceNotAllowed,
+        Code::ModelNotAllowed,
+        Code::OperationNotAllowed,
+        Code::UnpricedModel,
+        Code::UnknownPath,
+        Code::UnknownModel,
+        Code::MethodNotAllowed,
+        Code::BadRequest,
+        Code::BodyTooLarge,
+        Code::RateLimited,
+        Code::AccountsRateLimited,
+        Code::NoAccount,
+        Code::Overloaded,
+        Code::ShuttingDown,
+        Code::UpstreamFailed,
+        Code::UpstreamTimeout,
+        Code::UpgradeRequired,
+    ];
+
+    /// Status, headers worth a look, body.
+    fn told(dialect: Dialect, responses: bool, code: Code, again: Again) -> String {
+        let answer = refusal(dialect, responses, &Refusal::new(code, "words").again(again), "id1", NOW);
+        let worth = |name: &&str| !matches!(*name, "content-type" | "x-request-id" | "request-id");
+        let headers: String =
+            answer.headers.iter().filter(|(name, _)| worth(name)).map(|(name, value)| format!(" {name}={value}")).collect();
+        format!("{}{headers} {}\n", answer.status, String::from_utf8_lossy(&answer.body))
+    }
+
+    #[test]
+    fn row_by_row() {
+        let again = |code| if row(code).status == 503 { Again::Unknown } else { Again::Never };
+        let all = |dialect, responses| CODES.map(|code| told(dialect, responses, code, again(code))).concat();
+        expect![[r#""#]].assert_eq(&all(Dialect::Anthropic, false));
+        expect![[r#""#]].assert_eq(&all(Dialect::Openai, false));
+        expect![[r#""#]].assert_eq(&all(Dialect::Gemini, false));
+    }
+
+    #[track_caller]
+    fn check(dialect: Dialect, responses: bool, code: Code, again: Again, expected: Expect) {
+        expected.assert_eq(&told(dialect, responses, code, again));
+    }
+
+    #[test]
+    fn when_to_try_again() {
+        let at = |ms| Again::At(NOW.plus_ms(ms));
+        let (anthropic, openai, gemini) = (Dialect::Anthropic, Dialect::Openai, Dialect::Gemini);
+        check(anthropic, false, Code::AccountsRateLimited, at(1), expect![""]);
+        check(anthropic, false, Code::AccountsRateLimited, at(-5_000), expect![""]);
+        check(anthropic, false, Code::NoAccount, at(60_000), expect![""]);
+        check(anthropic, false, Code::NoAccount, at(60_001), expect![""]);
+        check(anthropic, false, Code::UpstreamFailed, Again::Never, expect![""]);
+        check(openai, false, Code::AccountsRateLimited, at(30_500), expect![""]);
+        check(openai, false, Code::NoAccount, at(3_600_000), expect![""]);
+        check(gemini, false, Code::AccountsRateLimited, at(30_000), expect![""]);
+        check(gemini, false, Code::NoAccount, at(900_000), expect![""]);
+    }
+
+    #[test]
+    fn responses_are_told_no_5xx_of_a_busy_pool() {
+        let at = |ms| Again::At(NOW.plus_ms(ms));
+        check(Dialect::Openai, true, Code::NoAccount, at(5_000), expect![""]);
+        check(Dialect::Openai, true, Code::NoAccount, at(600_001), expect![""]);
+        check(Dialect::Openai, true, Code::NoAccount, Again::Never, expect![""]);
+        check(Dialect::Openai, true, Code::AccountsRateLimited, at(600_000), expect![""]);
+        check(Dialect::Openai, true, Code::ShuttingDown, Again::Unknown, expect![""]);
+        check(Dialect::Openai, true, Code::UpstreamFailed, Again::Unknown, expect![""]);
+        check(Dialect::Openai, true, Code::UnknownKey, Again::Never, expect![""]);
+        check(Dialect::Openai, true, Code::UpgradeRequired, Again::Never, expect![""]);
+    }
+
+    #[test]
+    fn every_answer_is_json() {
+        for dialect in Dialect::ALL {
+            let odd = Refusal::new(Code::BadRequest, "a \"quote\"\n and \u{1}").again(Again::At(UnixMs(i64::MAX)));
+            let answer = refusal(dialect, false, &odd, "id", UnixMs(i64::MIN));
+            assert!(serde_json::from_slice::<Value>(&answer.body).is_ok());
+        }
+    }
+}
