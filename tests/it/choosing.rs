@@ -389,7 +389,7 @@ async fn explain_tells_the_order_and_the_reasons() {
     let output = gateway.run(&["explain", "-c", "aicarpool.yaml", "--group", "us", "--user", "ann", "--model", "claude-sonnet-4-5"]).await;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    for word in ["a", "b", "o", "dedicated"] {
+    for word in ["a (claude", "b (claude", "disabled", "o (openai", "does not serve"] {
         assert!(text.contains(word), "{word} is missing in:\n{text}");
     }
     assert!(!text.contains("sk-"), "a credential in:\n{text}");

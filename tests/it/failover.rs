@@ -154,7 +154,8 @@ async fn sweep(kind: Kind, cases: Vec<Case>) {
             _ => bad.origin(),
         };
         for (id, origin) in [(format!("bad{number}"), origin), (format!("good{number}"), good.origin())] {
-            accounts += &format!("  - {}\n", account(&id, "claude", "anthropic", &origin, ", tls: {ca: ca.pem}"));
+            let tls = if origin.starts_with("https") { ", tls: {ca: ca.pem}" } else { "" };
+            accounts += &format!("  - {}\n", account(&id, "claude", "anthropic", &origin, tls));
         }
         groups += &format!(
             "  - {{id: g{number}, strategy: priority, binding: {{accounts: [{{id: bad{number}, priority: 1}}, {{id: good{number}, priority: 2}}]}}}}\n"
@@ -456,8 +457,11 @@ async fn a_connection_serves_on_after_each_refusal() {
     client.ask(&messages_of(KB64 + 1, false)).await.expect(200);
     provider.then(answers::refusal("/v1/messages", 400));
     client.ask(&messages()).await.expect(400);
-    provider.then(reset_before_answer());
-    client.ask(&messages()).await.refused(502, "upstream_failed");
+    // The pooled connection first, then a new one.
+    provider.then(reset_before_answer()).then(reset_before_answer());
+    let answer = client.ask(&messages()).await.refused(502, "upstream_failed");
+    assert_ne!(answer.header("connection"), Some("close"), "{answer:?}");
+    client.ask(&messages()).await.expect(200);
 }
 
 #[tokio::test]

@@ -104,7 +104,7 @@ keys:
     let gateway = Gateway::with(yaml).start().await;
     let cases = [
         ("", 401, "missing_key"),
-        ("sk-ant-something-else", 401, "missing_key"),
+        ("sk-ant-something-else", 401, "unknown_key"),
         ("aicp_us_ann_ffffffffffffffff", 401, "unknown_key"),
         ("aicp_us_ann_short", 401, "unknown_key"),
         ("aicp_", 401, "unknown_key"),

@@ -109,7 +109,6 @@ async fn other_paths_reach_no_provider() {
         "/v1\\messages",
         "//v1/messages",
         "/api/api/v1/messages",
-        "/anthropic/openai/v1/messages",
         "/V1/Messages",
         "/v1beta/models/gemini-2.5-pro:deleteModel",
         "/v1beta/models/..:generateContent",

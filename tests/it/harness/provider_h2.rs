@@ -20,6 +20,8 @@ use super::wire::Wire;
 
 /// What a stream's script does to the whole connection.
 enum Order {
+    /// No new streams; the connection ends with the last one.
+    Leave,
     Close,
     Reset,
     GoAway(Reason),
@@ -36,6 +38,7 @@ pub(super) async fn serve(wire: Wire, connection: usize, shared: Arc<Shared>) {
     loop {
         tokio::select! {
             order = ordered.recv() => match order.unwrap() {
+                Order::Leave => h2.graceful_shutdown(),
                 Order::Close => return,
                 Order::Reset => return reset.store(true, Ordering::SeqCst),
                 Order::GoAway(reason) => h2.abrupt_shutdown(reason),
@@ -151,7 +154,7 @@ impl Stream {
                     let ended =
                         self.bodiless || self.send.as_mut().is_some_and(|send| send.send_data(Bytes::new(), true).is_ok());
                     if close {
-                        self.order(Order::Close).await;
+                        self.order(Order::Leave).await;
                     }
                     ended
                 }
