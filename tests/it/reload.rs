@@ -72,17 +72,13 @@ async fn a_faulty_file_keeps_the_old_configuration() {
     let before = hash(&gateway.metrics().await);
     let faulty = ["", "accounts: [", &yaml.replace("accounts: [{id: a,", "accounts: [{id: nobody,"), &yaml.replace("strategy: priority", "strategey: priority"), "just text"];
     for text in faulty {
-        gateway.rewrite(&yaml);
-        gateway.metric("no fault", |m| m.sum("config_reload_failed", &[]) >= 0.0).await;
-        let failures = gateway.metrics().await.sum("config_reload_failed", &[]);
         let said = gateway.said().len();
         // Empty is empty: not even the lines that the harness adds.
         if text.is_empty() { gateway.replace("aicarpool.yaml", "") } else { gateway.rewrite(text) }
         gateway.signal(Signal::SIGHUP);
         until("word of the fault", async || if gateway.said().len() > said { Ok(()) } else { Err(gateway.said()) }).await;
         gateway.ask(&messages()).await.expect(200);
-        let metrics = gateway.metrics().await;
-        assert!(metrics.sum("config_reload_failed", &[]) > 0.0, "{text:?}: {failures} {metrics:?}");
+        let metrics = gateway.metric("word of the fault", |m| m.sum("config_reload_failed", &[]) > 0.0).await;
         assert_eq!(hash(&metrics), before);
     }
     let said = gateway.said();
