@@ -13,4 +13,6 @@ mod passing;
 mod refusals;
 mod reload;
 mod routes;
+mod shutdown;
 mod streaming;
+mod upgrade;

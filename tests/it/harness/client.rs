@@ -157,6 +157,11 @@ impl Client {
 
     /// Sends a request and reads the whole answer, both at once, so that an early answer is seen.
     pub async fn ask(&mut self, request: &Request) -> Answer {
+        let answer = self.try_ask(request).await;
+        answer.unwrap_or_else(|| panic!("no answer to {} {}: the connection ended", request.method, request.target))
+    }
+    /// The same; `None` when the connection ends before the first byte of an answer.
+    pub async fn try_ask(&mut self, request: &Request) -> Option<Answer> {
         self.method = request.method.clone();
         let bytes = wire_form(request, &self.host);
         let reading = async {
@@ -189,7 +194,7 @@ impl Client {
                 () = &mut writing => reading.await,
             }
         });
-        answer.await.unwrap_or_else(|| panic!("no answer to {} {}: the connection ended", request.method, request.target))
+        answer.await
     }
 
     /// Sends a request as it is.

@@ -102,9 +102,12 @@ impl Gateway {
     }
     /// Waits until it has said this on stderr.
     pub async fn says(&self, text: &str) {
-        until(format!("{text:?} in the program's log"), async || {
+        self.says_times(text, 1).await;
+    }
+    pub async fn says_times(&self, text: &str, times: usize) {
+        until(format!("{text:?} {times} times in the program's log"), async || {
             let said = self.said();
-            if said.contains(text) { Ok(()) } else { Err(said) }
+            if said.matches(text).count() >= times { Ok(()) } else { Err(said) }
         })
         .await
     }

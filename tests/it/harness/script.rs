@@ -107,6 +107,11 @@ impl Script {
         self.steps.push(step);
         self
     }
+    /// All steps of another script behind these.
+    pub fn then_all(mut self, other: Script) -> Script {
+        self.steps.extend(other.steps);
+        self
+    }
     /// The same, before the body of the request was read.
     pub fn before_body(mut self) -> Script {
         self.read = Read::Head;
