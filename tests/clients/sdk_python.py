@@ -270,7 +270,9 @@ def _():
     for status, kind in classes.items():
         for stream in (False, True):
             try:
-                claude.messages.create(**{**ASK, "model": f"claude-fail-{status}-{stream}"}, stream=stream)
+                # A limit holds for the whole family of a model: each limited request has one of its own.
+                family = {(429, False): "haiku", (429, True): "opus"}.get((status, stream), "sonnet")
+                claude.messages.create(**{**ASK, "model": f"claude-{family}-fail-{status}"}, stream=stream)
                 raise AssertionError(f"{status} did not raise")
             except anthropic.APIStatusError as fault:
                 assert fault.status_code == status and (kind is None or type(fault) is kind), repr(fault)
@@ -313,10 +315,11 @@ def _():
 @only_gateway("genai generate with every base")
 def _():
     for base in ("", "/api/v1", "/api", "/gemini"):
-        assert genai_client(base=base).models.generate_content(model="gemini-2.5-pro", contents="ping").text == "pong", base
+        with genai_client(base=base) as client:
+            assert client.models.generate_content(model="gemini-2.5-pro", contents="ping").text == "pong", base
     for version in ("v1", "v1beta"):
-        options = types.HttpOptions(base_url=GATEWAY, api_version=version)
-        assert genai.Client(api_key=KEY, http_options=options).models.generate_content(model="gemini-2.5-pro", contents="ping").text == "pong"
+        with genai.Client(api_key=KEY, http_options=types.HttpOptions(base_url=GATEWAY, api_version=version)) as client:
+            assert client.models.generate_content(model="gemini-2.5-pro", contents="ping").text == "pong", version
 
 
 @check("genai stream")
@@ -357,7 +360,10 @@ def _():
 @only_gateway("genai errors of the gateway")
 def _():
     def ask(key=KEY, model="gemini-2.5-pro"):
-        return lambda: genai_client(key).models.generate_content(model=model, contents="ping")
+        def run():
+            with genai_client(key) as client:
+                client.models.generate_content(model=model, contents="ping")
+        return run
     raises(errors.ClientError, ask(BAD), code=401, status="UNAUTHENTICATED")
     raises(errors.ClientError, ask(LIMITED), code=403, status="PERMISSION_DENIED")
     raises(errors.ClientError, ask(model="none-such"), code=404, status="NOT_FOUND")
