@@ -162,7 +162,7 @@ await check("anthropic errors of the provider", async () => {
     for (const stream of [false, true]) {
       // A limit holds for the whole family of a model: each limited request has one of its own.
       const family = status !== "429" ? "sonnet" : stream ? "opus" : "haiku";
-      await raises(kind, () => claude.messages.create({ ...ASK, model: `claude-${family}-fail-${status}`, stream }), { status: Number(status) });
+      await raises(kind, () => claude.messages.create({ ...ASK, model: `claude-${family}-${stream}-fail-${status}`, stream }), { status: Number(status) });
     }
 });
 await check("anthropic errors inside a stream", async () => {

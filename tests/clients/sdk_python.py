@@ -272,7 +272,7 @@ def _():
             try:
                 # A limit holds for the whole family of a model: each limited request has one of its own.
                 family = {(429, False): "haiku", (429, True): "opus"}.get((status, stream), "sonnet")
-                claude.messages.create(**{**ASK, "model": f"claude-{family}-fail-{status}"}, stream=stream)
+                claude.messages.create(**{**ASK, "model": f"claude-{family}-{stream}-fail-{status}"}, stream=stream)
                 raise AssertionError(f"{status} did not raise")
             except anthropic.APIStatusError as fault:
                 assert fault.status_code == status and (kind is None or type(fault) is kind), repr(fault)
