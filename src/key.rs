@@ -393,6 +393,7 @@ mod tests {
             failover: Failover { max_attempts: 3, deadline: second, timeouts },
             max_members: None,
             enabled: true,
+            priority_level: crate::config::snapshot::PriorityLevel::Medium,
         };
         let user = || User {
             id: Id::from("alice"),
@@ -415,6 +416,7 @@ mod tests {
             expires: None,
             allow_from: None,
             enabled: true,
+            buffered: Default::default(),
         };
         (key, group(), user())
     }

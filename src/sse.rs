@@ -384,7 +384,7 @@ mod tests {
         while let Some(piece) = framer.next(&mut rest) {
             seen.push((piece, rest.len()));
         }
-        let expected = [(Piece::Begin, 21), (Piece::Name(b"e"), 11), (Piece::Data(b"1"), 2), (Piece::End { event: true }, 0)];
+        let expected = [(Piece::Begin, 20), (Piece::Name(b"e"), 11), (Piece::Data(b"1"), 2), (Piece::End { event: true }, 0)];
         assert_eq!(seen, expected);
     }
 

@@ -135,6 +135,7 @@ pub(super) fn group(tiers: Vec<Tier>) -> Group {
         failover: Failover { max_attempts: 3, deadline: second, timeouts },
         max_members: None,
         enabled: true,
+        priority_level: crate::config::snapshot::PriorityLevel::Medium,
     }
 }
 
@@ -163,6 +164,7 @@ pub(super) fn key_of(group: Group, user: User) -> Key {
         expires: None,
         allow_from: None,
         enabled: true,
+        buffered: Default::default(),
     }
 }
 

@@ -157,7 +157,15 @@ fn matches_of(value: Value<'_, '_>) -> Option<Vec<PathBuf>> {
     let files = value.reader.files;
     let folder = files.folder(value.file);
     if !pattern.contains(['*', '?', '[']) {
-        return Some(vec![folder.join(pattern)]);
+        let path = folder.join(&pattern);
+        if path.exists() {
+            return Some(vec![path]);
+        }
+        // Looked for, so that the watcher sees when it comes.
+        files.configuration(&path).ok();
+        value.reader.incomplete.set(true);
+        value.fault(Wrong::NoSuchFile { pattern });
+        return None;
     }
     // The folder of the main file is no pattern, whatever its name holds.
     let whole = match Path::new(&pattern).is_absolute() || folder.as_os_str().is_empty() {

@@ -210,7 +210,7 @@ impl<'n, 'p> Value<'n, 'p> {
     /// The fields of a mapping; those that `shape` does not know are told of.
     pub(super) fn fields(self, shape: &'static Shape) -> Option<Fields<'n, 'p>> {
         let entries = self.entries("a mapping such as {name: value}")?;
-        let fields = Fields { value: self, entries };
+        let fields = Fields { value: self, entries, shape };
         for entry in entries {
             if shape.known.contains(&&*entry.name) {
                 continue;
@@ -359,7 +359,7 @@ impl<'n, 'p> Value<'n, 'p> {
     ) -> Option<u64> {
         let value_shown = text.quoted();
         let wrong = match value {
-            _ if negative => Wrong::Negative { value: value_shown },
+            _ if negative => Wrong::Negative { value: value_shown, least: show(*range.start()) },
             0 if *range.start() > 0 => Wrong::Zero { hint: zero },
             value if range.contains(&value) => return Some(value),
             _ => Wrong::OutOfRange { value: value_shown, least: show(*range.start()), most: show(*range.end()) },
@@ -406,7 +406,7 @@ impl<'n, 'p> Value<'n, 'p> {
             .filter(|nano| nano % unit == 0)
             .map(|nano| if unit == 1_000 { nano / 1_000 } else { nano / 100_000 });
         match millionths.and_then(|value| u32::try_from(value).ok()) {
-            Some(0) => self.fault(Wrong::Zero { hint: "give more than 0 % of it, or take it out of the list" }),
+            Some(0) => self.fault(Wrong::Zero { hint: "give a share above it, such as 80%, or take it out of the list" }),
             Some(share) if share <= 1_000_000 => return Some(share),
             _ => self.fault(Wrong::NotThis {
                 value: text.quoted(),
@@ -425,7 +425,9 @@ impl<'n, 'p> Value<'n, 'p> {
                 let most = format!("{}", most / Factor::SCALE);
                 self.fault(Wrong::OutOfRange { value: text.quoted(), least: "0".into(), most });
             }
-            Err(_) if text.text.trim().starts_with('-') => self.fault(Wrong::Negative { value: text.quoted() }),
+            Err(_) if text.text.trim().starts_with('-') => {
+                self.fault(Wrong::Negative { value: text.quoted(), least: "0".into() })
+            }
             Err(_) => {
                 let wanted = "decimal number such as 12.50 (digits, at most nine of them after the point)".into();
                 self.fault(Wrong::NotThis { value: text.quoted(), wanted });
@@ -515,6 +517,7 @@ impl<'n, 'p> Value<'n, 'p> {
 pub(super) struct Fields<'n, 'p> {
     pub(super) value: Value<'n, 'p>,
     entries: &'n [Entry<'n>],
+    shape: &'static Shape,
 }
 
 impl<'n, 'p> Fields<'n, 'p> {
@@ -541,6 +544,13 @@ impl<'n, 'p> Fields<'n, 'p> {
         self.get(name).and_then(read)
     }
 
+    /// Whether the field may be there under a wrong name, which is told already.
+    pub(super) fn is_misspelt(&self, name: &str) -> bool {
+        let known = |name: &str| self.shape.known.contains(&name) || self.shape.later.iter().any(|(later, _)| *later == name);
+        let mut strange = self.entries.iter().map(|entry| &*entry.name).filter(|name| !known(name));
+        strange.any(|strange| self.value.reader.nearest.of(strange, self.shape.known.iter().copied()).as_deref() == Some(name))
+    }
+
     /// As [`Fields::read`]; that the field is left out is a fault.
     pub(super) fn require<'s, T>(
         &'s self,
@@ -548,7 +558,7 @@ impl<'n, 'p> Fields<'n, 'p> {
         hint: &'static str,
         read: impl FnOnce(Value<'n, 's>) -> Option<T>,
     ) -> Option<T> {
-        if !self.has(name) {
+        if !self.has(name) && !self.is_misspelt(name) {
             self.fault_at(name, Wrong::Missing { hint });
         }
         self.read(name, read)

@@ -13,7 +13,7 @@ pub fn check_command(path: &Path) -> (String, i32) {
     report(path, &attempt(path, &Lives::default(), &|name| std::env::var(name).ok()))
 }
 
-fn report(path: &Path, attempt: &Attempt) -> (String, i32) {
+pub(super) fn report(path: &Path, attempt: &Attempt) -> (String, i32) {
     match &attempt.result {
         Ok(snapshot) => (summary(path, snapshot, attempt), 0),
         Err(faults) => (faults.iter().map(|fault| format!("{fault}\n")).collect(), 1),

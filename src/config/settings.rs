@@ -306,7 +306,10 @@ fn access_log(value: Value<'_, '_>) -> Option<AccessLog> {
     });
     let wanted = fields.read("fields", |value| match value.written() {
         Some("all") => Some(None),
-        Some(_) => value.choice(&[("all", ())]).map(|()| None),
+        Some(_) => {
+            value.fault(Wrong::Wanted { wanted: "a list such as [ts, id, status], or all", found: "a single value" });
+            None
+        }
         None => value
             .list(|item| item.choice(&LOG_FIELDS.map(|name| (name, name))))
             .map(|names| Some(names.into_iter().map(str::to_owned).collect())),

@@ -61,6 +61,9 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match all {
         Ok(all) if all.is_empty() => Err("holds no certificate in PEM".into()),
+        Ok(all) if all.iter().any(|one| rustls::server::ParsedCertificate::try_from(one).is_err()) => {
+            Err("holds a certificate that cannot be read".into())
+        }
         Ok(all) => Ok(all),
         Err(_) => Err("is no PEM, or a damaged one".into()),
     }

@@ -137,8 +137,12 @@ fn strategy(value: Value<'_, '_>) -> Option<Strategy> {
 fn operations(value: Value<'_, '_>) -> Option<Operations> {
     let mut table: Vec<(&'static str, Operations)> = vec![("all", Operations::ALL)];
     table.extend(Operation::ALL.map(|operation| (operation.name(), Operations::NONE.with(operation))));
+    if value.written() == Some("all") {
+        return Some(Operations::ALL);
+    }
     if value.is_scalar() {
-        return value.choice(&[("all", Operations::ALL)]);
+        value.fault(Wrong::Wanted { wanted: "a list such as [messages, chat], or all", found: "a single value" });
+        return None;
     }
     let all = value.list(|item| item.choice(&table))?;
     let mut operations = Operations::NONE;
@@ -349,11 +353,16 @@ fn account(value: Value<'_, '_>, index: usize) -> Option<Account> {
     let fields = value.fields(&ACCOUNT)?;
     let id = id_of(&fields);
     let service = fields.require("service", "name its service, such as claude, openai or gemini", name_of);
+    let key = match secret(fields.get("key")) {
+        // Told already: what is meant stands there under another name.
+        WrittenSecret::Absent if fields.has("oauth") || fields.is_misspelt("key") => WrittenSecret::Faulty,
+        key => key,
+    };
     Some(Account {
         origin: Origin { spot: fields.spot(), index },
         enterprise: fields.read("enterprise", name_of),
         service,
-        key: secret(fields.get("key")),
+        key,
         endpoints: endpoints(&fields),
         headers: fields.read("headers", |value| value.map("a mapping such as {x-team: acme}", header)).unwrap_or_default(),
         models: fields.read("models", globs),

@@ -155,10 +155,10 @@ impl Failure {
         let numbers = words.iter().filter_map(|word| word.parse().ok());
         let number = numbers.into_iter().find(|number: &u16| (400..600).contains(number));
         let status = status_of(number, &words.iter().map(String::as_str).collect::<Vec<_>>());
-        let named = words.iter().filter(|word| word.parse::<i64>().is_err());
+        let mut named = words.iter().filter(|word| word.parse::<i64>().is_err());
         let kind = match dialect {
-            Dialect::Anthropic => named.last().or(words.first()),
-            Dialect::Openai | Dialect::Gemini => named.into_iter().next().or(words.first()),
+            Dialect::Anthropic => named.next_back().or(words.first()),
+            Dialect::Openai | Dialect::Gemini => named.next().or(words.first()),
         };
         let kind = kind.cloned().unwrap_or_default();
         let message = error.get("message").map(text).unwrap_or_default();

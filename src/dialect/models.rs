@@ -152,7 +152,11 @@ mod tests {
         };
         let told =
             Dialect::ALL.map(|dialect| String::from_utf8_lossy(&model_entry(dialect, &model)).into_owned() + "\n").concat();
-        expect![""].assert_eq(&told);
+        expect![[r#"
+            {"created_at":"2025-09-16T05:20:00Z","display_name":"Claude Sonnet","id":"claude-sonnet-4-5","max_input_tokens":200000,"max_tokens":64000,"type":"model"}
+            {"created":1758000000,"id":"claude-sonnet-4-5","object":"model","owned_by":"anthropic"}
+            {"displayName":"Claude Sonnet","inputTokenLimit":200000,"name":"models/claude-sonnet-4-5","outputTokenLimit":64000,"supportedGenerationMethods":["generateContent","countTokens"],"version":"1"}
+        "#]].assert_eq(&told);
     }
 
     /// The ids on the page, and what leads to the next.

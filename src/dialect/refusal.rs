@@ -206,9 +206,84 @@ mod tests {
     fn row_by_row() {
         let again = |code| if row(code).status == 503 { Again::Unknown } else { Again::Never };
         let all = |dialect, responses| CODES.map(|code| told(dialect, responses, code, again(code))).concat();
-        expect![[r#""#]].assert_eq(&all(Dialect::Anthropic, false));
-        expect![[r#""#]].assert_eq(&all(Dialect::Openai, false));
-        expect![[r#""#]].assert_eq(&all(Dialect::Gemini, false));
+        expect![[r#"
+            401 x-aicarpool-error=missing_key x-should-retry=false {"error":{"message":"words","type":"authentication_error"},"request_id":"id1","type":"error"}
+            401 x-aicarpool-error=unknown_key x-should-retry=false {"error":{"message":"words","type":"authentication_error"},"request_id":"id1","type":"error"}
+            401 x-aicarpool-error=key_disabled x-should-retry=false {"error":{"message":"words","type":"authentication_error"},"request_id":"id1","type":"error"}
+            401 x-aicarpool-error=key_expired x-should-retry=false {"error":{"message":"words","type":"authentication_error"},"request_id":"id1","type":"error"}
+            403 x-aicarpool-error=address_not_allowed x-should-retry=false {"error":{"message":"words","type":"permission_error"},"request_id":"id1","type":"error"}
+            403 x-aicarpool-error=user_disabled x-should-retry=false {"error":{"message":"words","type":"permission_error"},"request_id":"id1","type":"error"}
+            403 x-aicarpool-error=group_disabled x-should-retry=false {"error":{"message":"words","type":"permission_error"},"request_id":"id1","type":"error"}
+            403 x-aicarpool-error=service_not_allowed x-should-retry=false {"error":{"message":"words","type":"permission_error"},"request_id":"id1","type":"error"}
+            403 x-aicarpool-error=model_not_allowed x-should-retry=false {"error":{"message":"words","type":"permission_error"},"request_id":"id1","type":"error"}
+            403 x-aicarpool-error=operation_not_allowed x-should-retry=false {"error":{"message":"words","type":"permission_error"},"request_id":"id1","type":"error"}
+            403 x-aicarpool-error=unpriced_model x-should-retry=false {"error":{"message":"words","type":"permission_error"},"request_id":"id1","type":"error"}
+            404 x-aicarpool-error=unknown_path x-should-retry=false {"error":{"message":"words","type":"not_found_error"},"request_id":"id1","type":"error"}
+            404 x-aicarpool-error=unknown_model x-should-retry=false {"error":{"message":"words","type":"not_found_error"},"request_id":"id1","type":"error"}
+            405 x-aicarpool-error=method_not_allowed x-should-retry=false {"error":{"message":"words","type":"invalid_request_error"},"request_id":"id1","type":"error"}
+            400 x-aicarpool-error=bad_request x-should-retry=false {"error":{"message":"words","type":"invalid_request_error"},"request_id":"id1","type":"error"}
+            413 x-aicarpool-error=body_too_large x-should-retry=false {"error":{"message":"words","type":"request_too_large"},"request_id":"id1","type":"error"}
+            429 x-aicarpool-error=rate_limited x-should-retry=false {"error":{"message":"words","type":"rate_limit_error"},"request_id":"id1","type":"error"}
+            429 x-aicarpool-error=accounts_rate_limited x-should-retry=false {"error":{"message":"words","type":"rate_limit_error"},"request_id":"id1","type":"error"}
+            503 x-aicarpool-error=no_account {"error":{"message":"words","type":"overloaded_error"},"request_id":"id1","type":"error"}
+            503 x-aicarpool-error=overloaded {"error":{"message":"words","type":"overloaded_error"},"request_id":"id1","type":"error"}
+            503 x-aicarpool-error=shutting_down {"error":{"message":"words","type":"overloaded_error"},"request_id":"id1","type":"error"}
+            502 x-aicarpool-error=upstream_failed {"error":{"message":"words","type":"api_error"},"request_id":"id1","type":"error"}
+            504 x-aicarpool-error=upstream_timeout {"error":{"message":"words","type":"timeout_error"},"request_id":"id1","type":"error"}
+            426 x-aicarpool-error=upgrade_required x-should-retry=false {"error":{"message":"words","type":"invalid_request_error"},"request_id":"id1","type":"error"}
+        "#]].assert_eq(&all(Dialect::Anthropic, false));
+        expect![[r#"
+            401 x-aicarpool-error=missing_key x-should-retry=false {"error":{"code":"invalid_api_key","message":"words","param":null,"type":"invalid_request_error"}}
+            401 x-aicarpool-error=unknown_key x-should-retry=false {"error":{"code":"invalid_api_key","message":"words","param":null,"type":"invalid_request_error"}}
+            401 x-aicarpool-error=key_disabled x-should-retry=false {"error":{"code":"invalid_api_key","message":"words","param":null,"type":"invalid_request_error"}}
+            401 x-aicarpool-error=key_expired x-should-retry=false {"error":{"code":"invalid_api_key","message":"words","param":null,"type":"invalid_request_error"}}
+            403 x-aicarpool-error=address_not_allowed x-should-retry=false {"error":{"code":"address_not_allowed","message":"words","param":null,"type":"permission_error"}}
+            403 x-aicarpool-error=user_disabled x-should-retry=false {"error":{"code":"user_disabled","message":"words","param":null,"type":"permission_error"}}
+            403 x-aicarpool-error=group_disabled x-should-retry=false {"error":{"code":"group_disabled","message":"words","param":null,"type":"permission_error"}}
+            403 x-aicarpool-error=service_not_allowed x-should-retry=false {"error":{"code":"service_not_allowed","message":"words","param":null,"type":"permission_error"}}
+            403 x-aicarpool-error=model_not_allowed x-should-retry=false {"error":{"code":"model_not_allowed","message":"words","param":null,"type":"permission_error"}}
+            403 x-aicarpool-error=operation_not_allowed x-should-retry=false {"error":{"code":"operation_not_allowed","message":"words","param":null,"type":"permission_error"}}
+            403 x-aicarpool-error=unpriced_model x-should-retry=false {"error":{"code":"unpriced_model","message":"words","param":null,"type":"permission_error"}}
+            404 x-aicarpool-error=unknown_path x-should-retry=false {"error":{"code":"unknown_url","message":"words","param":null,"type":"invalid_request_error"}}
+            404 x-aicarpool-error=unknown_model x-should-retry=false {"error":{"code":"model_not_found","message":"words","param":null,"type":"invalid_request_error"}}
+            405 x-aicarpool-error=method_not_allowed x-should-retry=false {"error":{"code":"method_not_allowed","message":"words","param":null,"type":"invalid_request_error"}}
+            400 x-aicarpool-error=bad_request x-should-retry=false {"error":{"code":"bad_request","message":"words","param":null,"type":"invalid_request_error"}}
+            413 x-aicarpool-error=body_too_large x-should-retry=false {"error":{"code":"body_too_large","message":"words","param":null,"type":"invalid_request_error"}}
+            429 x-aicarpool-error=rate_limited x-should-retry=false {"error":{"code":"rate_limited","message":"words","param":null,"type":"rate_limit_error"}}
+            429 x-aicarpool-error=accounts_rate_limited x-should-retry=false {"error":{"code":"accounts_rate_limited","message":"words","param":null,"type":"rate_limit_error"}}
+            503 x-aicarpool-error=no_account {"error":{"code":"no_account","message":"words","param":null,"type":"server_error"}}
+            503 x-aicarpool-error=overloaded {"error":{"code":"overloaded","message":"words","param":null,"type":"server_error"}}
+            503 x-aicarpool-error=shutting_down {"error":{"code":"shutting_down","message":"words","param":null,"type":"server_error"}}
+            502 x-aicarpool-error=upstream_failed {"error":{"code":"upstream_failed","message":"words","param":null,"type":"server_error"}}
+            504 x-aicarpool-error=upstream_timeout {"error":{"code":"upstream_timeout","message":"words","param":null,"type":"server_error"}}
+            426 x-aicarpool-error=upgrade_required x-should-retry=false {"error":{"code":"upgrade_required","message":"words","param":null,"type":"invalid_request_error"}}
+        "#]].assert_eq(&all(Dialect::Openai, false));
+        expect![[r#"
+            401 x-aicarpool-error=missing_key x-should-retry=false {"error":{"code":401,"message":"words","status":"UNAUTHENTICATED"}}
+            401 x-aicarpool-error=unknown_key x-should-retry=false {"error":{"code":401,"message":"words","status":"UNAUTHENTICATED"}}
+            401 x-aicarpool-error=key_disabled x-should-retry=false {"error":{"code":401,"message":"words","status":"UNAUTHENTICATED"}}
+            401 x-aicarpool-error=key_expired x-should-retry=false {"error":{"code":401,"message":"words","status":"UNAUTHENTICATED"}}
+            403 x-aicarpool-error=address_not_allowed x-should-retry=false {"error":{"code":403,"message":"words","status":"PERMISSION_DENIED"}}
+            403 x-aicarpool-error=user_disabled x-should-retry=false {"error":{"code":403,"message":"words","status":"PERMISSION_DENIED"}}
+            403 x-aicarpool-error=group_disabled x-should-retry=false {"error":{"code":403,"message":"words","status":"PERMISSION_DENIED"}}
+            403 x-aicarpool-error=service_not_allowed x-should-retry=false {"error":{"code":403,"message":"words","status":"PERMISSION_DENIED"}}
+            403 x-aicarpool-error=model_not_allowed x-should-retry=false {"error":{"code":403,"message":"words","status":"PERMISSION_DENIED"}}
+            403 x-aicarpool-error=operation_not_allowed x-should-retry=false {"error":{"code":403,"message":"words","status":"PERMISSION_DENIED"}}
+            403 x-aicarpool-error=unpriced_model x-should-retry=false {"error":{"code":403,"message":"words","status":"PERMISSION_DENIED"}}
+            404 x-aicarpool-error=unknown_path x-should-retry=false {"error":{"code":404,"message":"words","status":"NOT_FOUND"}}
+            404 x-aicarpool-error=unknown_model x-should-retry=false {"error":{"code":404,"message":"words","status":"NOT_FOUND"}}
+            405 x-aicarpool-error=method_not_allowed x-should-retry=false {"error":{"code":405,"message":"words","status":"INVALID_ARGUMENT"}}
+            400 x-aicarpool-error=bad_request x-should-retry=false {"error":{"code":400,"message":"words","status":"INVALID_ARGUMENT"}}
+            413 x-aicarpool-error=body_too_large x-should-retry=false {"error":{"code":413,"message":"words","status":"INVALID_ARGUMENT"}}
+            429 x-aicarpool-error=rate_limited x-should-retry=false {"error":{"code":429,"message":"words","status":"RESOURCE_EXHAUSTED"}}
+            429 x-aicarpool-error=accounts_rate_limited x-should-retry=false {"error":{"code":429,"message":"words","status":"RESOURCE_EXHAUSTED"}}
+            503 x-aicarpool-error=no_account {"error":{"code":503,"message":"words","status":"UNAVAILABLE"}}
+            503 x-aicarpool-error=overloaded {"error":{"code":503,"message":"words","status":"UNAVAILABLE"}}
+            503 x-aicarpool-error=shutting_down {"error":{"code":503,"message":"words","status":"UNAVAILABLE"}}
+            502 x-aicarpool-error=upstream_failed {"error":{"code":502,"message":"words","status":"UNAVAILABLE"}}
+            504 x-aicarpool-error=upstream_timeout {"error":{"code":504,"message":"words","status":"DEADLINE_EXCEEDED"}}
+            426 x-aicarpool-error=upgrade_required x-should-retry=false {"error":{"code":426,"message":"words","status":"INVALID_ARGUMENT"}}
+        "#]].assert_eq(&all(Dialect::Gemini, false));
     }
 
     #[track_caller]
@@ -220,28 +295,164 @@ mod tests {
     fn when_to_try_again() {
         let at = |ms| Again::At(NOW.plus_ms(ms));
         let (anthropic, openai, gemini) = (Dialect::Anthropic, Dialect::Openai, Dialect::Gemini);
-        check(anthropic, false, Code::AccountsRateLimited, at(1), expect![""]);
-        check(anthropic, false, Code::AccountsRateLimited, at(-5_000), expect![""]);
-        check(anthropic, false, Code::NoAccount, at(60_000), expect![""]);
-        check(anthropic, false, Code::NoAccount, at(60_001), expect![""]);
-        check(anthropic, false, Code::UpstreamFailed, Again::Never, expect![""]);
-        check(openai, false, Code::AccountsRateLimited, at(30_500), expect![""]);
-        check(openai, false, Code::NoAccount, at(3_600_000), expect![""]);
-        check(gemini, false, Code::AccountsRateLimited, at(30_000), expect![""]);
-        check(gemini, false, Code::NoAccount, at(900_000), expect![""]);
+        check(
+            anthropic,
+            false,
+            Code::AccountsRateLimited,
+            at(1),
+            expect![[r#"
+            429 x-aicarpool-error=accounts_rate_limited x-aicarpool-retry-after=1 retry-after=1 {"error":{"message":"words","type":"rate_limit_error"},"request_id":"id1","type":"error"}
+        "#]],
+        );
+        check(
+            anthropic,
+            false,
+            Code::AccountsRateLimited,
+            at(-5_000),
+            expect![[r#"
+            429 x-aicarpool-error=accounts_rate_limited x-aicarpool-retry-after=1 retry-after=1 {"error":{"message":"words","type":"rate_limit_error"},"request_id":"id1","type":"error"}
+        "#]],
+        );
+        check(
+            anthropic,
+            false,
+            Code::NoAccount,
+            at(60_000),
+            expect![[r#"
+            503 x-aicarpool-error=no_account x-aicarpool-retry-after=60 retry-after=60 {"error":{"message":"words","type":"overloaded_error"},"request_id":"id1","type":"error"}
+        "#]],
+        );
+        check(
+            anthropic,
+            false,
+            Code::NoAccount,
+            at(60_001),
+            expect![[r#"
+            503 x-aicarpool-error=no_account x-aicarpool-retry-after=61 x-should-retry=false {"error":{"message":"words (try again after 2027-01-15 08:01:00 UTC)","type":"overloaded_error"},"request_id":"id1","type":"error"}
+        "#]],
+        );
+        check(
+            anthropic,
+            false,
+            Code::UpstreamFailed,
+            Again::Never,
+            expect![[r#"
+            502 x-aicarpool-error=upstream_failed {"error":{"message":"words","type":"api_error"},"request_id":"id1","type":"error"}
+        "#]],
+        );
+        check(
+            openai,
+            false,
+            Code::AccountsRateLimited,
+            at(30_500),
+            expect![[r#"
+            429 x-aicarpool-error=accounts_rate_limited x-aicarpool-retry-after=31 retry-after=31 {"error":{"code":"accounts_rate_limited","message":"words","param":null,"type":"rate_limit_error"}}
+        "#]],
+        );
+        check(
+            openai,
+            false,
+            Code::NoAccount,
+            at(3_600_000),
+            expect![[r#"
+            503 x-aicarpool-error=no_account x-aicarpool-retry-after=3600 x-should-retry=false {"error":{"code":"no_account","message":"words (try again after 2027-01-15 09:00:00 UTC)","param":null,"type":"server_error"}}
+        "#]],
+        );
+        check(
+            gemini,
+            false,
+            Code::AccountsRateLimited,
+            at(30_000),
+            expect![[r#"
+            429 x-aicarpool-error=accounts_rate_limited x-aicarpool-retry-after=30 retry-after=30 {"error":{"code":429,"details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"30s"}],"message":"words","status":"RESOURCE_EXHAUSTED"}}
+        "#]],
+        );
+        check(
+            gemini,
+            false,
+            Code::NoAccount,
+            at(900_000),
+            expect![[r#"
+            503 x-aicarpool-error=no_account x-aicarpool-retry-after=900 x-should-retry=false {"error":{"code":503,"details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"900s"}],"message":"words (try again after 2027-01-15 08:15:00 UTC)","status":"UNAVAILABLE"}}
+        "#]],
+        );
     }
 
     #[test]
     fn responses_are_told_no_5xx_of_a_busy_pool() {
         let at = |ms| Again::At(NOW.plus_ms(ms));
-        check(Dialect::Openai, true, Code::NoAccount, at(5_000), expect![""]);
-        check(Dialect::Openai, true, Code::NoAccount, at(600_001), expect![""]);
-        check(Dialect::Openai, true, Code::NoAccount, Again::Never, expect![""]);
-        check(Dialect::Openai, true, Code::AccountsRateLimited, at(600_000), expect![""]);
-        check(Dialect::Openai, true, Code::ShuttingDown, Again::Unknown, expect![""]);
-        check(Dialect::Openai, true, Code::UpstreamFailed, Again::Unknown, expect![""]);
-        check(Dialect::Openai, true, Code::UnknownKey, Again::Never, expect![""]);
-        check(Dialect::Openai, true, Code::UpgradeRequired, Again::Never, expect![""]);
+        check(
+            Dialect::Openai,
+            true,
+            Code::NoAccount,
+            at(5_000),
+            expect![[r#"
+            429 x-aicarpool-error=no_account x-aicarpool-retry-after=5 retry-after=5 {"error":{"code":"no_account","message":"words","param":null,"type":"rate_limit_error"}}
+        "#]],
+        );
+        check(
+            Dialect::Openai,
+            true,
+            Code::NoAccount,
+            at(600_001),
+            expect![[r#"
+            429 x-aicarpool-error=no_account x-aicarpool-retry-after=601 x-should-retry=false {"error":{"code":"no_account","message":"words (try again after 2027-01-15 08:10:00 UTC)","param":null,"resets_at":1800000601,"type":"usage_limit_reached"}}
+        "#]],
+        );
+        check(
+            Dialect::Openai,
+            true,
+            Code::NoAccount,
+            Again::Never,
+            expect![[r#"
+            429 x-aicarpool-error=no_account x-should-retry=false {"error":{"code":"no_account","message":"words","param":null,"type":"usage_limit_reached"}}
+        "#]],
+        );
+        check(
+            Dialect::Openai,
+            true,
+            Code::AccountsRateLimited,
+            at(600_000),
+            expect![[r#"
+            429 x-aicarpool-error=accounts_rate_limited x-aicarpool-retry-after=600 x-should-retry=false {"error":{"code":"accounts_rate_limited","message":"words (try again after 2027-01-15 08:10:00 UTC)","param":null,"resets_at":1800000600,"type":"usage_limit_reached"}}
+        "#]],
+        );
+        check(
+            Dialect::Openai,
+            true,
+            Code::ShuttingDown,
+            Again::Unknown,
+            expect![[r#"
+            429 x-aicarpool-error=shutting_down {"error":{"code":"shutting_down","message":"words","param":null,"type":"rate_limit_error"}}
+        "#]],
+        );
+        check(
+            Dialect::Openai,
+            true,
+            Code::UpstreamFailed,
+            Again::Unknown,
+            expect![[r#"
+            502 x-aicarpool-error=upstream_failed {"error":{"code":"upstream_failed","message":"words","param":null,"type":"server_error"}}
+        "#]],
+        );
+        check(
+            Dialect::Openai,
+            true,
+            Code::UnknownKey,
+            Again::Never,
+            expect![[r#"
+            401 x-aicarpool-error=unknown_key x-should-retry=false {"error":{"code":"invalid_api_key","message":"words","param":null,"type":"invalid_request_error"}}
+        "#]],
+        );
+        check(
+            Dialect::Openai,
+            true,
+            Code::UpgradeRequired,
+            Again::Never,
+            expect![[r#"
+            426 x-aicarpool-error=upgrade_required x-should-retry=false {"error":{"code":"upgrade_required","message":"words","param":null,"type":"invalid_request_error"}}
+        "#]],
+        );
     }
 
     #[test]

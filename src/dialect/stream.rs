@@ -73,10 +73,34 @@ mod tests {
 
     #[test]
     fn error_events() {
-        expect![""].assert_eq(&told(Dialect::Anthropic, Operation::Messages, false));
-        expect![""].assert_eq(&told(Dialect::Openai, Operation::Chat, false));
-        expect![""].assert_eq(&told(Dialect::Openai, Operation::Responses, false));
-        expect![""].assert_eq(&told(Dialect::Gemini, Operation::Generate, false));
+        expect![[r#"
+
+
+            event: error
+            data: {"error":{"message":"the provider's \"stream\" broke off","type":"api_error"},"type":"error"}
+
+        "#]]
+        .assert_eq(&told(Dialect::Anthropic, Operation::Messages, false));
+        expect![[r#"
+
+
+            data: {"error":{"code":"upstream_failed","message":"the provider's \"stream\" broke off","param":null,"type":"server_error"}}
+
+        "#]].assert_eq(&told(Dialect::Openai, Operation::Chat, false));
+        expect![[r#"
+
+
+            event: response.failed
+            data: {"response":{"created_at":0,"error":{"code":"server_error","message":"the provider's \"stream\" broke off"},"id":"","incomplete_details":null,"model":"","object":"response","output":[],"status":"failed","usage":null},"sequence_number":0,"type":"response.failed"}
+
+        "#]].assert_eq(&told(Dialect::Openai, Operation::Responses, false));
+        expect![[r#"
+
+
+            data: {"error":{"code":502,"message":"the provider's \"stream\" broke off","status":"UNAVAILABLE"}}
+
+        "#]]
+        .assert_eq(&told(Dialect::Gemini, Operation::Generate, false));
         let array = format!("[{{}}\r\n{}", told(Dialect::Gemini, Operation::Generate, true));
         assert!(serde_json::from_str::<Vec<serde_json::Value>>(&array).is_ok());
     }

@@ -38,6 +38,7 @@ use super::trial::{Held, Hold, Next};
 use crate::clock;
 use crate::dialect::{First, FirstEvent};
 use crate::running::Ending;
+use crate::upstream::verdict::Transport;
 
 /// The answer was judged and another attempt follows.
 pub(crate) const AGAIN: ErrorType = ErrorType::new("NextAttempt");
@@ -200,10 +201,11 @@ impl Downstream {
                 if now >= self.heard + limits.idle {
                     return Err(ours(IDLE_TIMEOUT));
                 }
-                if *stream && self.at_boundary() {
-                    if let Some(bytes) = self.shared.heartbeat() {
-                        self.begin_write(vec![HttpTask::Body(Some(Bytes::from_static(bytes)), false)]);
-                    }
+                if *stream
+                    && self.at_boundary()
+                    && let Some(bytes) = self.shared.heartbeat()
+                {
+                    self.begin_write(vec![HttpTask::Body(Some(Bytes::from_static(bytes)), false)]);
                 }
                 self.said = now;
                 Ok(())
@@ -347,7 +349,7 @@ impl Downstream {
         let mut tasks = tasks.into_iter();
         for task in tasks.by_ref() {
             if let HttpTask::Failed(error) = task {
-                return Err(error);
+                return self.broke_while_held(error).await;
             }
             let end = task.is_end();
             if let HttpTask::Body(Some(bytes), _) = &task {
@@ -393,6 +395,25 @@ impl Downstream {
                 Ok(true)
             }
         }
+    }
+}
+
+impl Downstream {
+    /// The answer broke off while it was held: another attempt, or, where none is left, what came of it.
+    async fn broke_while_held(&mut self, error: Box<Error>) -> Result<bool> {
+        let State::Holding(holding) = &mut self.state else { return Err(error) };
+        if holding.hold == Hold::Error || holding.held_bytes() == 0 {
+            return Err(error);
+        }
+        let stream = holding.hold == Hold::Events;
+        let held = std::mem::take(&mut holding.tasks);
+        if self.shared.trial.lock().failed(Transport::Broken) {
+            self.state = State::Waiting;
+            return Err(ours(AGAIN));
+        }
+        self.state = State::Passing { stream };
+        self.forward(held).await?;
+        Err(error)
     }
 }
 

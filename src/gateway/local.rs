@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::Method;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType, Result};
@@ -44,6 +45,12 @@ pub(super) fn describe(record: &mut Record, header: &RequestHeader, client: IpAd
 
 fn cut(text: &str, most: usize) -> String {
     text.chars().take(most).collect()
+}
+
+/// The method, whatever its case: some clients' HTTP libraries send `post`. It goes on as it came.
+pub(super) fn method(header: &RequestHeader) -> Method {
+    let upper = header.method.as_str().to_ascii_uppercase();
+    Method::from_bytes(upper.as_bytes()).unwrap_or_else(|_| header.method.clone())
 }
 
 /// The path as it came, without its query. An absolute form keeps its scheme and host, and so matches nothing.
@@ -209,7 +216,7 @@ pub(super) async fn demo(gateway: &Gateway, session: &mut Session, context: &mut
 
 /// Whether the gateway asks for usage in a stream of OpenAI's chat.
 pub(super) fn forces_usage(trial: &Trial) -> bool {
-    trial.facts.stream && matches!(trial.route.kind, Kind::Chat | Kind::Completions)
+    trial.facts.stream && trial.route.kind == Kind::Chat
 }
 
 /// Whether an accepted request of this operation uses something that is counted.

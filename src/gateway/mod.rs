@@ -150,7 +150,7 @@ impl Gateway {
             context.record.key = Some(Arc::clone(key));
         }
         // 2 what
-        let matched = route::find(&header.method, local::raw_path(header), query, &header.headers);
+        let matched = route::find(&local::method(header), local::raw_path(header), query, &header.headers);
         if let Ok(Matched::Route(route)) = &matched {
             context.record.dialect = Some(route.dialect);
             context.record.operation = Some(route.operation);
@@ -211,7 +211,7 @@ impl Gateway {
         flight.unwrapped = false;
         context.stage = Stage::Admitted(flight);
         let inner = std::mem::replace(&mut session.downstream_session, placeholder());
-        session.downstream_session = Box::new(HttpSession::new_custom(Box::new(Downstream::wrap(inner, shared))));
+        *session.downstream_session = HttpSession::new_custom(Box::new(Downstream::wrap(inner, shared)));
         Ok(false)
     }
 }
@@ -501,15 +501,17 @@ impl ProxyHttp for Gateway {
             }
             local::Cause::Upstream(_) if flight.shared.has_left() => false,
             local::Cause::Upstream(transport) if begun || flight.shared.trial.lock().accepted => {
+                let silent = matches!(transport, Transport::Timeout { .. });
                 flight.broken = Some(Broken::Upstream);
-                flight.shared.trial.lock().broke_off(transport);
+                flight.shared.trial.lock().broke_off(if silent { transport } else { Transport::Broken });
                 false
             }
             local::Cause::Upstream(_) if stale && !headed && flight.shared.trial.lock().stale_connection() => true,
             local::Cause::Upstream(transport) => {
                 let bill = flight.abandon();
                 let mut trial = flight.shared.trial.lock();
-                let again = trial.failed(transport);
+                let silent = matches!(transport, Transport::Timeout { .. });
+                let again = trial.failed(if headed && !silent { Transport::Broken } else { transport });
                 if again {
                     trial.abandoned(bill);
                 } else {

@@ -48,9 +48,6 @@ pub(super) enum Place {
     Queries,
     Query,
     EntryPoint,
-    Chunks,
-    Chunk,
-    Web,
     Predictions,
     Prediction,
     Bytes,
@@ -165,6 +162,8 @@ pub(super) struct Gemini {
     pictures: u64,
     /// Hashes of the distinct queries.
     queries: Vec<u64>,
+    /// A search's entry point came. (`groundingChunks` alone also come of `urlContext`, which is no search: corpus case
+    /// `gemini-streamgeneratecontent-sse-tool-use-01`.)
     grounded: bool,
 }
 
@@ -221,10 +220,8 @@ impl Reader for Gemini {
             P::Grounding => match key {
                 b"webSearchQueries" => P::Queries,
                 b"searchEntryPoint" => P::EntryPoint,
-                b"groundingChunks" => P::Chunks,
                 _ => return None,
             },
-            P::Chunk if key == b"web" => P::Web,
             P::Prediction if key == b"bytesBase64Encoded" => P::Bytes,
             _ => return None,
         })
@@ -238,7 +235,6 @@ impl Reader for Gemini {
             Place::Candidates => Place::Candidate,
             Place::Parts => Place::Part,
             Place::Queries => Place::Query,
-            Place::Chunks => Place::Chunk,
             Place::Predictions => Place::Prediction,
             _ => return None,
         })
@@ -251,8 +247,8 @@ impl Reader for Gemini {
             P::Root | P::Error | P::Usage | P::Details(_) | P::Detail(_) | P::Feedback | P::Candidates | P::Candidate => {
                 Kind::Node
             }
-            P::Content | P::Parts | P::Part | P::Grounding | P::Queries | P::EntryPoint | P::Chunks | P::Chunk => Kind::Node,
-            P::Web | P::Predictions | P::Prediction | P::Embeddings => Kind::Node,
+            P::Content | P::Parts | P::Part | P::Grounding | P::Queries | P::EntryPoint => Kind::Node,
+            P::Predictions | P::Prediction | P::Embeddings => Kind::Node,
             P::Text | P::Call | P::Bytes => Kind::Text,
             P::Query | P::Model | P::ErrorStatus | P::Figure(_) | P::Tier | P::Modality | P::Tokens => Kind::Short,
             P::BlockReason | P::FinishReason | P::Thought => Kind::Short,
@@ -287,7 +283,6 @@ impl Reader for Gemini {
                 if self.open.thought { self.seen.thought.add_all(&part) } else { self.seen.text.add_all(&part) }
             }
             Place::EntryPoint => self.grounded |= !empty,
-            Place::Web => self.grounded = true,
             Place::Prediction => self.open.pictures += u64::from(self.open.bytes),
             Place::Embeddings => self.seen.content |= !empty,
             _ => {}

@@ -746,7 +746,7 @@ mod tests {
         fn any_cut_reads_the_same(document in json(), size in 1usize..20) {
             let document = document + "\n";
             let whole = read(document.as_bytes(), usize::MAX);
-            prop_assert!(whole.1 || !document.starts_with(['{', '[']) && !document.starts_with('"'));
+            prop_assert!(whole.1, "{}", document);
             prop_assert_eq!(read(document.as_bytes(), size), whole);
         }
 

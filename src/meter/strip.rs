@@ -214,3 +214,99 @@ impl Passed {
         self.parts.freeze()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const CONTENT: &str = r#"data: {"id":"c","choices":[{"index":0,"delta":{"content":"usage \" hi"}}],"usage":null}"#;
+    const AZURE: &str = r#"data: {"choices":[],"model":"","prompt_filter_results":[{"usage":1}]}"#;
+    const USAGE: &str = r#"data: {"id":"c","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#;
+    const LAST: &str = r#"data: {"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}"#;
+
+    fn strip(stream: &[u8], size: usize) -> Vec<u8> {
+        let mut strip = Strip::new();
+        let mut out = Vec::new();
+        for chunk in stream.chunks(size.max(1)) {
+            out.extend_from_slice(&strip.feed(Bytes::copy_from_slice(chunk)));
+            assert!(strip.held.len() <= LONGEST);
+        }
+        out.extend_from_slice(&strip.end());
+        out
+    }
+
+    /// `-` stands before what must go.
+    #[track_caller]
+    fn check(parts: &[&str]) {
+        let stream: String = parts.iter().map(|part| part.strip_prefix('-').unwrap_or(part)).collect();
+        let expected: String = parts.iter().filter(|part| !part.starts_with('-')).copied().collect();
+        for size in [1, 2, 3, 7, 50, 512, usize::MAX] {
+            let out = strip(stream.as_bytes(), size);
+            assert_eq!(String::from_utf8_lossy(&out), expected, "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn only_usage_with_empty_choices_goes() {
+        for end in ["\n\n", "\r\n\r\n", "\r\r", "\n\r\n"] {
+            let [content, azure, last, usage] = [CONTENT, AZURE, LAST, USAGE].map(|event| format!("{event}{end}"));
+            check(&[&azure, &content, &last, &format!("-{usage}"), &format!("data: [DONE]{end}")]);
+            check(&[&format!("-{usage}"), &content, &format!("-{usage}"), &format!("-{usage}")]);
+        }
+    }
+
+    #[test]
+    fn odd_framing() {
+        let escaped = r#"-data:{"choi\u0063es" : [ ] , "us\u0061ge":{"prompt_tokens":1}}"#;
+        check(&[": ping\n\n", ": x\n", &format!("{escaped}\n\n"), "data: [DONE]\n\n"]);
+        check(&["-event: e\nid: 1\ndata: {\"choices\":[],\ndata: \"usage\":{\"a\":1}}\n: c\n\n", "data: {}\n\n"]);
+        check(&["data: {\"usage\":{\"a\":1},\"choices\":[{}]}\n\n", "-data: {\"usage\":{\"a\":1},\"choices\":[]}\n\n"]);
+        check(&[
+            "data: {\"choices\":[],\"usage\":{}}\n\n",
+            "data: {\"choices\":[],\"usage\":null}\n\n",
+            "data: {\"usage\":{\"a\":1}}\n\n",
+        ]);
+        check(&["data: [{\"choices\":[],\"usage\":{\"a\":1}}]\n\n", "\u{feff}", "\n\n\r\n", "event: x\n\n"]);
+        check(&["\u{feff}", &format!("-{USAGE}\n\n"), "data: x"]);
+    }
+
+    #[test]
+    fn a_last_event_without_its_blank_line() {
+        check(&[&format!("{CONTENT}\n\n"), &format!("-{USAGE}\n")]);
+        check(&[&format!("{CONTENT}\n\n"), &USAGE[..USAGE.len() - 1]]);
+    }
+
+    #[test]
+    fn nothing_is_copied_or_held_where_nothing_goes() {
+        let chunk = Bytes::from(format!("{CONTENT}\n\n{LAST}\n\n"));
+        let out = Strip::new().feed(chunk.clone());
+        assert_eq!((out.as_ptr(), out.len()), (chunk.as_ptr(), chunk.len()));
+        // An incomplete event flows as soon as its choices are seen.
+        let torn = Bytes::from(CONTENT[..40].to_owned());
+        assert_eq!(Strip::new().feed(torn.clone()), torn);
+        assert_eq!(Strip::new().feed(torn.slice(..20)), "");
+    }
+
+    #[test]
+    fn a_long_event_is_not_held_without_bound() {
+        let long = format!("data: {{\"choices\":[],\"x\":\"{}\",\"usage\":{{\"a\":1}}}}\n\n", "y".repeat(1 << 20));
+        assert_eq!(strip(long.as_bytes(), 4096), long.as_bytes());
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_strips_the_same(picks in proptest::collection::vec((0usize..7, 0usize..4), 0..8), size in 1usize..60) {
+            let events = [CONTENT, AZURE, USAGE, LAST, ": c", "data: [DONE]", "event: x"];
+            let ends = ["\n\n", "\r\n\r\n", "\r\r", "\n"];
+            let stream: String = picks.into_iter().flat_map(|(event, end)| [events[event], ends[end]]).collect();
+            let whole = strip(stream.as_bytes(), usize::MAX);
+            prop_assert_eq!(strip(stream.as_bytes(), size), whole, "{:?}", stream);
+        }
+
+        #[test]
+        fn no_bytes_panic(stream in proptest::collection::vec(any::<u8>(), 0..300), size in 1usize..20) {
+            prop_assert_eq!(strip(&stream, size), strip(&stream, usize::MAX));
+        }
+    }
+}

@@ -24,6 +24,9 @@ pub struct Scope<'a> {
     pub provider: &'a str,
 }
 
+/// The word of the book that stands for all providers.
+const ANY_PROVIDER: &str = "demo";
+
 /// The built-in entries and the operator's overrides. Immutable; a reload makes another.
 #[derive(Clone, Default)]
 pub struct Book {
@@ -144,7 +147,13 @@ impl Book {
         if let Some(entry) = self.own(provider, name) {
             return Some((entry, Ratio::ONE));
         }
-        let source = self.sources.get(provider)?;
+        // A service of the operator's own that names no `prices`: a model that a provider lists by this very name costs what it costs
+        // there, until the operator says otherwise.
+        let source = match self.sources.get(provider) {
+            Some(source) => source,
+            None if !self.providers.contains_key(provider) => self.sources.get(ANY_PROVIDER)?,
+            None => return None,
+        };
         if let Some(entry) = source.providers.iter().find_map(|provider| self.own(provider, name)) {
             return Some((entry, source.ratio(name.region, &self.entries[entry])));
         }

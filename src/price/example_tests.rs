@@ -156,7 +156,8 @@ fn names_lead_to_entries() {
     check("minimax", "minimax-m2.1", "MiniMax-M2.1");
     check("openai", "claude-sonnet-4-5", "none");
     check("openai", "my-deployment", "none");
-    check("elsewhere", "gpt-4o", "none");
+    check("elsewhere", "gpt-4o", "gpt-4o"); // a service of the operator's own that names no `prices`
+    check("elsewhere", "our-own-model", "none");
     check("openrouter", "anthropic/claude-sonnet-4.5", "claude-sonnet-4-5");
     check("openrouter", "openai/gpt-5-nano", "gpt-5-nano");
     check("openrouter", "google/gemini-2.5-flash", "gemini-2.5-flash");

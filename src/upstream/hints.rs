@@ -146,7 +146,14 @@ fn in_body(error: &Value, now: UnixMs) -> Option<Until> {
     // Codex: {"type":"usage_limit_reached","resets_at":1789805965}
     let at = error.get("resets_at").and_then(scalar).and_then(|at| named(moment(&at)?, now));
     let after = || error.get("resets_in_seconds").and_then(scalar).and_then(|s| bounded(number(&s)?)).map(Until::Hint);
-    at.or_else(after).or_else(|| {
+    // OpenRouter: {"metadata":{"headers":{"X-RateLimit-Remaining":"0","X-RateLimit-Reset":"1741305600000"}}}
+    let headers = || {
+        let headers = error.get("metadata")?.get("headers")?;
+        let left = headers.get("X-RateLimit-Remaining").and_then(scalar);
+        let reset = scalar(headers.get("X-RateLimit-Reset")?)?;
+        left.is_none_or(|left| left == "0").then(|| named(moment(&reset)?, now))?
+    };
+    at.or_else(after).or_else(headers).or_else(|| {
         // Google: RetryInfo {"retryDelay":"34.07s"}, ErrorInfo {"metadata":{"quotaResetDelay":"1h2m3s"}}
         let details = error.get("details")?.as_array()?;
         let delay = |detail: &Value| {
@@ -493,6 +500,8 @@ mod tests {
             (json!({"resets_in_seconds": "12.5"}), Some(12.5)),
             (json!({"details": [{"@type": "x"}, {"retryDelay": "34.074824224s"}]}), Some(34.074_824_224)),
             (json!({"details": [{"metadata": {"quotaResetDelay": "1h2m3s"}}]}), Some(3723.0)),
+            (json!({"metadata": {"headers": {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1795248060000"}}}), Some(60.0)),
+            (json!({"metadata": {"headers": {"X-RateLimit-Remaining": "3", "X-RateLimit-Reset": "1795248060000"}}}), None),
             (json!({"details": "text"}), None),
             (json!({"resets_at": null, "details": [3, null, {"retryDelay": {}}]}), None),
         ] {

@@ -124,7 +124,13 @@ fn the_cheapest_comes_first() {
         member(&Arc::new(Account { price_factor: Factor(Factor::SCALE * factor / 10), ..account(id) }), 1)
     };
     // Has no price.
-    let local = member(&Arc::new(account_of(service("corp", Dialect::Anthropic, &[]), "local")), 1);
+    let local = member(
+        &Arc::new(Account {
+            model_map: vec![(glob("*"), "our-own-model".into())],
+            ..account_of(service("corp", Dialect::Anthropic, &[]), "local")
+        }),
+        1,
+    );
     let members = vec![local, factor("dear", 10), factor("cheap", 7), factor("cheap-too", 7)];
     let key = key(vec![tier(Source::Pools, Strategy::Cost, members)]);
     for session in 0..50 {

@@ -175,7 +175,7 @@ fn note_charge(reader: &Reader<'_>, written: &super::written::Enterprise, enterp
     }
     if fixed > 0 {
         reader.note(format!(
-            "{place}: {path}: {} pays {} USD more for each charged request (fixed_cost)",
+            "{place}: {path}: each charged request of {} costs {} USD more (fixed_cost)",
             enterprise.id,
             shown_decimal(fixed)
         ));

@@ -8,7 +8,6 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
 use crate::config::{Reloaded, watch};
-use crate::words::UnixMs;
 
 fn main_with(key: &str, rest: &str) -> String {
     format!(
@@ -66,7 +65,6 @@ fn live_facts_survive_for_the_same_credential() {
     let store = folder.store("aicarpool.yaml");
     let live = || Arc::clone(&store.current().accounts["a"].live);
     let first = live();
-    first.parkings.lock().account.until = Some(UnixMs(1));
     folder.write("aicarpool.yaml", main_with("one", "grace: 1m\n"));
     store.reload();
     assert!(Arc::ptr_eq(&first, &live()));

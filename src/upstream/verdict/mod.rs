@@ -141,6 +141,9 @@ fn meant(means: Means, signal: &Signal<'_>, said: &Said<'_>) -> Judgement {
             Judgement::new(Verdict::Money, Scope::Account, until)
         }
         Means::Money => growing(Verdict::Money, Scope::Account),
+        // Without a model (files, batches) it is a thing that is not there, or not allowed.
+        Means::Model if signal.model.is_empty() && signal.status == 403 => meant(Means::UnknownForbidden, signal, said),
+        Means::Model if signal.model.is_empty() => meant(Means::Request, signal, said),
         Means::Model => growing(Verdict::Model, Scope::Model),
         Means::Window => window(signal, said),
         Means::Daily => Judgement::new(Verdict::RateLimit, Scope::Model, daily(signal, said)),

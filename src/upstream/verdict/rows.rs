@@ -182,7 +182,13 @@ static ROWS: &[Row] = &[
     row(3, OPENROUTER, only(403), Text(&["moderation", "flagged", "guardrail"]), Means::Request),
     row(3, OPENROUTER, only(403), That(flagged), Means::Request),
     // ---- 4: bans
-    row(4, ALL, ANY, Word(&["account_deactivated", "deactivated_workspace", "organization_disabled"]), Means::Ban),
+    row(
+        4,
+        ALL,
+        ANY,
+        Word(&["account_deactivated", "deactivated_workspace", "organization_disabled", "organization_restricted"]),
+        Means::Ban,
+    ),
     row(4, ALL, FAULT, Text(BAN_TEXTS), Means::Ban),
     // ---- 5: a budget's end
     row(5, ALL, ANY, Ending(&["_spend_limit_reached", "_spend_limit_exceeded", "_usage_limit_exceeded"]), Means::SpendLimit),
@@ -209,6 +215,7 @@ static ROWS: &[Row] = &[
     // ---- 9: this account lacks this model
     row(9, ALL, (400, 404), Word(MODEL_CODES), Means::Model),
     row(9, ALL, only(404), Text(&["model", "deployment"]), Means::Model),
+    row(9, OPENROUTER, only(404), Text(&["no endpoints found for"]), Means::Model),
     row(9, ALL, only(400), Text(MODEL_TEXTS), Means::Model),
     row(8, ALL, only(403), WordAndText(&["accessdeniedexception"], &["expired", "token"]), Means::Credential),
     row(9, ALL, only(403), Word(&["accessdeniedexception"]), Means::Model),
@@ -219,6 +226,7 @@ static ROWS: &[Row] = &[
     row(9, &["mistral"], only(403), That(|_, said| !said.html), Means::Model),
     // ---- 10: other 403; a page instead of an answer is a wall before the provider (section 5), not the provider
     row(10, ALL, only(403), That(|_, said| said.html), Means::Server),
+    row(10, ALL, only(403), Text(&["error code: 1"]), Means::Server),
     row(
         10,
         ALL,
@@ -228,6 +236,8 @@ static ROWS: &[Row] = &[
     ),
     row(8, &["gemini", "kimi"], only(403), Word(&["permission_denied", "permission_denied_error"]), Means::Credential),
     row(10, ALL, only(403), Anything, Means::UnknownForbidden),
+    // ---- 11: too large stays too large, also where Groq gives it a rate limit's code (section 14)
+    row(11, ALL, only(413), Anything, Means::Request),
     // ---- 16: overload, by code (429 at Mistral, Kimi and Bedrock; 503 elsewhere)
     row(16, ALL, ANY, Word(OVERLOAD_CODES), Means::Overloaded),
     row(16, ALL, (500, 599), Text(OVERLOAD_TEXTS), Means::Overloaded),
@@ -310,6 +320,7 @@ const BAN_TEXTS: &[&str] = &[
     "organization has been disabled",
     "oauth authentication is currently not allowed",
     "account has been deactivated",
+    "access was terminated due to violation",
     "reported as leaked",
 ];
 
@@ -323,6 +334,9 @@ const MONEY_CODES: &[&str] = &[
     "insufficient_credits",
     "insufficient_funds",
     "insufficient_user_quota",
+    "pre_consume_token_quota_failed",
+    "budget_exceeded",
+    "accountoverdueerror",
     "exceeded_current_quota_error",
     "arrearage",
     "prepaidbilloverdue",
@@ -340,6 +354,7 @@ const MONEY_TEXTS: &[&str] = &[
     "balance is insufficient",
     "insufficient account balance",
     "insufficient credits",
+    "have any credits",
     "your account is in good standing",
     "余额不足",
     "欠费",
@@ -389,6 +404,7 @@ const CREDENTIAL_TEXTS: &[&str] = &[
     "your ip is not authorized",
     "country, region, or territory not supported",
     "user location is not supported",
+    "missing scopes",
     "temporarily blocked",
     "virtual network",
     "public access is disabled",

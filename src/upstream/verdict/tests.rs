@@ -234,6 +234,7 @@ fn openai_api() {
     says(503, "server_is_overloaded", "…", "overloaded model");
     check("openai", 503, r#"{"error":{"type":"service_unavailable_error","message":"x"}}"#, "overloaded model");
     says(500, "", "Selected model is at capacity. Please try a different model.", "overloaded model");
+    says(429, "", "Selected model is at capacity. Please try a different model.", "overloaded model");
 }
 
 #[test]
@@ -626,6 +627,7 @@ fn mistral() {
 #[test]
 fn groq() {
     check("groq", 413, &openai("rate_limit_exceeded", "Request too large for model `m` on tokens per minute (TPM)"), "request");
+    check("groq", 413, &openai("rate_limit_exceeded", "…"), "request");
     check("groq", 498, "", "rate_limit model");
     check("groq", 499, "", "request");
     check("groq", 400, &openai("tool_use_failed", "…"), "request");
@@ -699,6 +701,73 @@ fn own_servers() {
     check("relay", 500, "event: error\ndata: {\"error\":{\"type\":\"overloaded_error\"}}\n\n", "overloaded model");
 }
 
+/// Bodies met in the wild, beyond the providers' own tables.
+#[test]
+fn from_the_wild() {
+    check(
+        "openai",
+        429,
+        r#"{"error":{"message":"Your account is not active, please check your billing details on our website.","type":"billing_not_active","param":null,"code":"billing_not_active"}}"#,
+        "money account",
+    );
+    check("openai", 400, &openai("billing_hard_limit_reached", "Billing hard limit has been reached"), "money account");
+    check("openai", 403, &openai("", "Your access was terminated due to violation of our policies"), "credential account ban");
+    check(
+        "openai",
+        403,
+        &openai("", "You have insufficient permissions for this operation. Missing scopes: model.request"),
+        "credential account",
+    );
+    check("groq", 400, &openai("organization_restricted", "Organization has been restricted."), "credential account ban");
+    check(
+        "claude",
+        400,
+        &anthropic("invalid_request_error", "Third-party apps now draw from your extra usage, not your plan limits."),
+        "request",
+    );
+    check(
+        "xai",
+        403,
+        r#"{"code":"The caller does not have permission","error":"Your newly created team doesn't have any credits or licenses yet."}"#,
+        "money account",
+    );
+    let free = r#"{"error":{"message":"Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free model requests per day","code":429,"metadata":{"headers":{"X-RateLimit-Limit":"50","X-RateLimit-Remaining":"0","X-RateLimit-Reset":"1795305600000"}}}}"#;
+    check("openrouter", 429, free, "rate_limit model 2026-11-22T00:00:00Z");
+    check("openrouter", 404, r#"{"error":{"message":"No endpoints found for test-model.","code":404}}"#, "model model");
+    check(
+        "litellm",
+        400,
+        r#"{"error":{"message":"Budget has been exceeded! Current cost: 20, Max budget: 10","type":"budget_exceeded","param":null,"code":"400"}}"#,
+        "money account",
+    );
+    check(
+        "litellm",
+        400,
+        r#"{"error":{"message":"{'error': '/chat/completions: Invalid model name passed in model=test-model'}","code":"400"}}"#,
+        "request",
+    );
+    check(
+        "litellm",
+        429,
+        r#"{"error":{"message":"No deployments available for selected model, Try again in 60 seconds.","code":"429"}}"#,
+        "rate_limit model +60s",
+    );
+    check(
+        "cerebras",
+        429,
+        r#"{"message":"Requests per minute limit exceeded","type":"too_many_requests_error","param":"quota","code":"request_quota_exceeded"}"#,
+        "rate_limit model",
+    );
+    check(
+        "siliconflow",
+        403,
+        r#"{"code":30001,"message":"Sorry, your account balance is insufficient","data":null}"#,
+        "money account",
+    );
+    check("any", 403, "error code: 1020", "server account");
+    check("any", 429, "error code: 1015", "rate_limit model");
+}
+
 #[test]
 fn what_only_the_status_says() {
     for status in [400, 404, 405, 406, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 422, 425, 426, 428, 431, 451] {
@@ -738,6 +807,13 @@ fn what_a_client_wrote_decides_nothing() {
     assert_eq!(judgement.verdict, Verdict::Request);
     // An apostrophe opens no quotation.
     check("claude", 400, &anthropic("x", "We're sorry, your credit balance is too low, it's sad"), "money account");
+}
+
+#[test]
+fn without_a_model_no_model_is_lacking() {
+    let says = |status, body: &str| in_words(&judged(Answer { service: "claude", status, headers: &[], body, model: "" }));
+    assert_eq!(says(404, &anthropic("not_found_error", "model: x")), "request");
+    assert_eq!(says(403, &anthropic("permission_error", "This file is not yours.")), "credential account unknown");
 }
 
 #[test]
