@@ -4,11 +4,15 @@ mod harness;
 
 mod self_test;
 
+mod access_log;
 mod choosing;
 mod failover;
 mod first_event;
 mod keys;
+mod limits;
 mod metering;
+mod metrics;
+mod parking;
 mod passing;
 mod refusals;
 mod reload;
