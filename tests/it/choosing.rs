@@ -40,8 +40,9 @@ fn share(map: &BTreeMap<String, String>, credential: &str) -> f64 {
 #[tokio::test]
 async fn dedicated_means_dedicated() {
     let (mine, other) = (Provider::plain().await, Provider::plain().await);
-    let yaml = bound(&[claude("a", &mine.origin()), claude("b", &other.origin()), claude("c", &other.origin())], "{accounts: [a]}", "")
-        + "pools: [{id: p, accounts: [c]}]\n";
+    let yaml =
+        bound(&[claude("a", &mine.origin()), claude("b", &other.origin()), claude("c", &other.origin())], "{accounts: [a]}", "")
+            + "pools: [{id: p, accounts: [c]}]\n";
     let yaml = yaml.replace("groups:\n  - id: us", "groups:\n  - {id: them, binding: {accounts: [b], pools: [p]}}\n  - id: us");
     let faults = [
         answers::refusal("/v1/messages", 401),
@@ -71,15 +72,20 @@ async fn hybrid_uses_the_pools_only_when_its_accounts_cannot() {
     let provider = Provider::plain().await;
     let origin = provider.origin();
     let accounts: Vec<String> = ["a", "b", "p1", "p2"].iter().map(|id| claude(id, &origin)).collect();
-    let yaml = bound(&accounts, "{accounts: [a, {id: b, priority: 2}], pools: [{id: late, priority: 2}, {id: soon, priority: 1}]}", "    failover: {max_attempts: 4}\n")
-        + "pools: [{id: late, accounts: [p2]}, {id: soon, accounts: [p1]}]\n";
+    let yaml = bound(
+        &accounts,
+        "{accounts: [a, {id: b, priority: 2}], pools: [{id: late, priority: 2}, {id: soon, priority: 1}]}",
+        "    failover: {max_attempts: 4}\n",
+    ) + "pools: [{id: late, accounts: [p2]}, {id: soon, accounts: [p1]}]\n";
     let gateway = Gateway::with(yaml).start().await;
     for number in 0..20 {
         let answer = gateway.ask(&of_session(&format!("s{number}"))).await.expect(200);
         assert_eq!(provider.last().credential(), "sk-a");
         has(&gateway.line_of(&answer).await, json!({"account": "a", "service": "claude", "via": "dedicated", "attempts": null}));
     }
-    provider.answers(|request| if request.credential() == "sk-p2" { answers::messages("pong") } else { answers::refusal(request.path(), 500) });
+    provider.answers(|request| {
+        if request.credential() == "sk-p2" { answers::messages("pong") } else { answers::refusal(request.path(), 500) }
+    });
     let answer = gateway.ask(&messages()).await.expect(200);
     let line = gateway.line_of(&answer).await;
     assert_eq!(attempts(&line), ["a server", "b server", "p1 server", "p2 accept"]);
@@ -101,10 +107,18 @@ async fn conversations_stay_and_spread_by_weight() {
     }
     assert_eq!(map(&gateway, &provider, 300).await, before, "the same sessions, asked again");
     // Taking an account away moves only its sessions, and they come back with it.
-    gateway.reload(&yaml("{accounts: [{id: a, weight: 1}, {id: c, weight: 3}]}").replace("  - {id: b,", "  - {enabled: false, id: b,")).await;
+    gateway
+        .reload(
+            &yaml("{accounts: [{id: a, weight: 1}, {id: c, weight: 3}]}").replace("  - {id: b,", "  - {enabled: false, id: b,"),
+        )
+        .await;
     let without = map(&gateway, &provider, 300).await;
     for (session, credential) in &before {
-        assert!(credential == "sk-b" || without[session] == *credential, "{session} moved from {credential} to {}", without[session]);
+        assert!(
+            credential == "sk-b" || without[session] == *credential,
+            "{session} moved from {credential} to {}",
+            without[session]
+        );
     }
     gateway.reload(&all).await;
     assert_eq!(map(&gateway, &provider, 300).await, before, "after the account came back");
@@ -116,14 +130,16 @@ async fn a_hundred_turns_stay_on_one_account() {
     let origin = provider.origin();
     let accounts: Vec<String> = ["a", "b", "c", "d"].iter().map(|id| claude(id, &origin)).collect();
     for strategy in ["weighted", "round_robin", "least_connections"] {
-        let gateway = Gateway::with(bound(&accounts, "{accounts: [a, b, c, d]}", &format!("    strategy: {strategy}\n"))).start().await;
+        let gateway =
+            Gateway::with(bound(&accounts, "{accounts: [a, b, c, d]}", &format!("    strategy: {strategy}\n"))).start().await;
         let mut used = Vec::new();
         for conversation in 0..6 {
             let mut turns = vec![json!({"role": "user", "content": format!("the beginning of conversation {conversation}")})];
             let mut accounts = Vec::new();
             let mut client = gateway.connect().await;
             for turn in 0..17 {
-                let body = json!({"model": "claude-sonnet-4-5", "max_tokens": 64, "system": "You are helpful.", "messages": turns});
+                let body =
+                    json!({"model": "claude-sonnet-4-5", "max_tokens": 64, "system": "You are helpful.", "messages": turns});
                 let mut request = anthropic(&body.to_string());
                 // What clients really send, or nothing but the conversation itself.
                 if conversation == 1 {
@@ -153,7 +169,10 @@ async fn round_robin_goes_in_turn_by_weight() {
     let provider = Provider::plain().await;
     let origin = provider.origin();
     let accounts: Vec<String> = ["a", "b"].iter().map(|id| claude(id, &origin)).collect();
-    let gateway = Gateway::with(bound(&accounts, "{accounts: [{id: a, weight: 2}, b]}", "    strategy: round_robin\n    sticky: false\n")).start().await;
+    let gateway =
+        Gateway::with(bound(&accounts, "{accounts: [{id: a, weight: 2}, b]}", "    strategy: round_robin\n    sticky: false\n"))
+            .start()
+            .await;
     let mut client = gateway.connect().await;
     for _ in 0..30 {
         client.ask(&messages()).await.expect(200);
@@ -169,7 +188,10 @@ async fn least_connections_counts_what_runs() {
     let provider = Provider::plain().await;
     let origin = provider.origin();
     let accounts: Vec<String> = ["a", "b", "c"].iter().map(|id| claude(id, &origin)).collect();
-    let gateway = Gateway::with(bound(&accounts, "{accounts: [a, b, c]}", "    strategy: least_connections\n    sticky: false\n")).start().await;
+    let gateway =
+        Gateway::with(bound(&accounts, "{accounts: [a, b, c]}", "    strategy: least_connections\n    sticky: false\n"))
+            .start()
+            .await;
     let gate = Gate::new();
     provider.always(Script::gated_stream(answers::messages_events(&["po", "ng"]), &gate));
     let mut clients = Vec::new();
@@ -202,7 +224,9 @@ async fn cost_takes_the_cheapest_and_preference_the_users() {
         account("cheap", "claude", "anthropic", &origin, ", price_factor: 0.5"),
         account("plain", "kimi", "anthropic", &origin, ", models: [\"claude-*\"], model_map: {\"claude-*\": kimi-k2}"),
     ];
-    let gateway = Gateway::with(bound(&accounts[..2], "{accounts: [dear, cheap]}", "    strategy: cost\n    sticky: false\n")).start().await;
+    let gateway = Gateway::with(bound(&accounts[..2], "{accounts: [dear, cheap]}", "    strategy: cost\n    sticky: false\n"))
+        .start()
+        .await;
     for _ in 0..10 {
         gateway.ask(&messages()).await.expect(200);
         assert_eq!(provider.last().credential(), "sk-cheap");
@@ -220,7 +244,13 @@ async fn cost_takes_the_cheapest_and_preference_the_users() {
 #[tokio::test]
 async fn a_mapped_model_is_sent_in_place() {
     let provider = Provider::plain().await;
-    let accounts = [account("a", "claude", "anthropic", &provider.origin(), ", models: [\"*\"], model_map: {\"claude-sonnet-*\": kimi-k2, fast: claude-haiku-4-5}")];
+    let accounts = [account(
+        "a",
+        "claude",
+        "anthropic",
+        &provider.origin(),
+        ", models: [\"*\"], model_map: {\"claude-sonnet-*\": kimi-k2, fast: claude-haiku-4-5}",
+    )];
     let gateway = Gateway::with(us(&accounts)).start().await;
     let body = "{ \"max_tokens\":64,\n\t\"messages\":[{\"role\":\"user\",\"content\":\"the \\\"model\\\":\\\"claude-sonnet-4-5\\\" \\u00e9\"}] , \"model\" : \"claude-sonnet-4-5\", \"big\": 12345678901234567890 }";
     let answer = gateway.ask(&anthropic(body)).await.expect(200);
@@ -236,7 +266,13 @@ async fn a_mapped_model_is_sent_in_place() {
 #[tokio::test]
 async fn a_mapped_model_of_a_path() {
     let provider = Provider::plain().await;
-    let accounts = [account("g", "gemini", "gemini", &provider.origin(), ", model_map: {\"gemini-2.5-*\": gemini-3-pro}, models: [\"gemini-*\"]")];
+    let accounts = [account(
+        "g",
+        "gemini",
+        "gemini",
+        &provider.origin(),
+        ", model_map: {\"gemini-2.5-*\": gemini-3-pro}, models: [\"gemini-*\"]",
+    )];
     let gateway = Gateway::with(us(&accounts)).start().await;
     gateway.ask(&requests::generate()).await.expect(200);
     assert_eq!(provider.last().target, "/v1beta/models/gemini-3-pro:generateContent");
@@ -246,7 +282,10 @@ async fn a_mapped_model_of_a_path() {
 async fn a_users_own_key_comes_first() {
     let provider = Provider::plain().await;
     let yaml = us(&[claude("a", &provider.origin())])
-        .replace("users: [{id: ann, groups: [us]}]", "users: [{id: ann, groups: [us], own_keys: {claude: {file: secrets/ann}}}, {id: bob, groups: [us]}]")
+        .replace(
+            "users: [{id: ann, groups: [us]}]",
+            "users: [{id: ann, groups: [us], own_keys: {claude: {file: secrets/ann}}}, {id: bob, groups: [us]}]",
+        )
         .replace("keys: [", "keys: [{key: aicp_us_bob_0000000000000001}, ")
         + &format!("services: [{{id: claude, endpoints: {{anthropic: \"{}\"}}}}]\n", provider.origin());
     let gateway = Gateway::with(yaml).file("secrets/ann", "sk-anns-own\n").start().await;
@@ -259,7 +298,9 @@ async fn a_users_own_key_comes_first() {
     assert_eq!(provider.last().credential(), "sk-a");
     has(&gateway.line_of(&answer).await, json!({"via": "dedicated", "account": "a"}));
     // When her own fails, the binding is tried.
-    provider.answers(|request| if request.credential() == "sk-a" { answers::messages("pong") } else { answers::refusal(request.path(), 401) });
+    provider.answers(|request| {
+        if request.credential() == "sk-a" { answers::messages("pong") } else { answers::refusal(request.path(), 401) }
+    });
     let answer = gateway.ask(&messages()).await.expect(200);
     assert_eq!(attempts(&gateway.line_of(&answer).await), ["own/ann/claude credential", "a accept"]);
 }
@@ -286,9 +327,13 @@ async fn another_model_when_the_first_is_out() {
 #[tokio::test]
 async fn wishes_count_and_go_no_further() {
     let (first, second) = (Provider::plain().await, Provider::plain().await);
-    let accounts = [claude("a", &first.origin()), account("k", "kimi", "anthropic", &second.origin(), ", models: [\"claude-*\"]")];
+    let accounts =
+        [claude("a", &first.origin()), account("k", "kimi", "anthropic", &second.origin(), ", models: [\"claude-*\"]")];
     let gateway = Gateway::with(us(&accounts)).start().await;
-    let wish = messages().header("x-aicarpool-service", "kimi").header("X-AiCarpool-Tag", "feature=search").header("x-aicarpool-tag", "team=web");
+    let wish = messages()
+        .header("x-aicarpool-service", "kimi")
+        .header("X-AiCarpool-Tag", "feature=search")
+        .header("x-aicarpool-tag", "team=web");
     let answer = gateway.ask(&wish).await.expect(200);
     let received = second.last();
     assert!(!received.headers.iter().any(|(name, _)| name.to_lowercase().starts_with("x-aicarpool")), "{received:?}");
@@ -304,7 +349,10 @@ async fn wishes_count_and_go_no_further() {
 async fn full_accounts_are_passed_over() {
     let provider = Provider::plain().await;
     let origin = provider.origin();
-    let accounts = [account("a", "claude", "anthropic", &origin, ", max_concurrency: 2"), account("b", "claude", "anthropic", &origin, ", max_concurrency: 1")];
+    let accounts = [
+        account("a", "claude", "anthropic", &origin, ", max_concurrency: 2"),
+        account("b", "claude", "anthropic", &origin, ", max_concurrency: 1"),
+    ];
     let gateway = Gateway::with(us(&accounts)).start().await;
     let gate = Gate::new();
     provider.always(Script::gated_stream(answers::messages_events(&["pong"]), &gate));
@@ -384,9 +432,11 @@ async fn responses_go_back_to_the_account_that_made_them() {
 async fn explain_tells_the_order_and_the_reasons() {
     let provider = Provider::plain().await;
     let origin = provider.origin();
-    let accounts = [claude("a", &origin), claude("b", &origin).replace("key: sk-b", "key: sk-b, enabled: false"), openai("o", &origin)];
+    let accounts =
+        [claude("a", &origin), claude("b", &origin).replace("key: sk-b", "key: sk-b, enabled: false"), openai("o", &origin)];
     let gateway = Gateway::with(us(&accounts)).start().await;
-    let output = gateway.run(&["explain", "-c", "aicarpool.yaml", "--group", "us", "--user", "ann", "--model", "claude-sonnet-4-5"]).await;
+    let output =
+        gateway.run(&["explain", "-c", "aicarpool.yaml", "--group", "us", "--user", "ann", "--model", "claude-sonnet-4-5"]).await;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     for word in ["a (claude", "b (claude", "disabled", "o (openai", "does not serve"] {

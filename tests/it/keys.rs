@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
+use crate::harness::log::has;
 use crate::harness::requests::{anthropic, chat, generate, messages};
 use crate::harness::setups::{claude, gemini, openai, us};
 use crate::harness::*;
-use crate::harness::log::has;
 
 fn three(provider: &Provider) -> String {
     let origin = provider.origin();

@@ -128,7 +128,9 @@ async fn idle_h2_clients_are_let_go() {
 async fn a_client_that_does_not_read_is_let_go() {
     let provider = Provider::plain().await;
     let gateway = with(&provider, "client: {write_idle: 1s}\nmetering: {on_disconnect: estimate}\n").await;
-    let flood: Vec<String> = std::iter::once(answers::messages_prelude().concat()).chain((0..300).map(|_| answers::messages_delta(&"x".repeat(60_000)))).collect();
+    let flood: Vec<String> = std::iter::once(answers::messages_prelude().concat())
+        .chain((0..300).map(|_| answers::messages_delta(&"x".repeat(60_000))))
+        .collect();
     provider.then(Script::open_stream(flood).then(Step::Silence));
     let mut client = gateway.connect().await;
     client.send(&messages_stream()).await;
@@ -171,9 +173,11 @@ async fn connections_are_bounded() {
 async fn h2_streams_are_bounded() {
     let provider = Provider::plain().await;
     let gateway = with(&provider, "client: {h2_streams: 3}\n").await;
+    let client = std::rc::Rc::new(H2Client::connect(gateway.address).await);
+    // With the first answer the client has the gateway's settings too.
+    client.ask(&messages()).await.expect(200);
     let gate = Gate::new();
     provider.always(Script::gated_stream(answers::messages_events(&["pong"]), &gate));
-    let client = std::rc::Rc::new(H2Client::connect(gateway.address).await);
     let local = tokio::task::LocalSet::new();
     local
         .run_until(async {
@@ -183,17 +187,17 @@ async fn h2_streams_are_bounded() {
                     tokio::task::spawn_local(async move { client.ask(&messages_stream()).await.expect(200).whole })
                 })
                 .collect();
-            provider.received(3).await;
+            provider.received(4).await;
             // The others wait for their turn.
             sleep(Duration::from_millis(200)).await;
-            assert_eq!(provider.requests().len(), 3);
+            assert_eq!(provider.requests().len(), 4);
             gate.open_wide();
             for task in tasks {
                 assert!(task.await.unwrap());
             }
         })
         .await;
-    assert_eq!(provider.requests().len(), 6);
+    assert_eq!(provider.requests().len(), 7);
 }
 
 #[tokio::test]

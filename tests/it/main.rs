@@ -6,6 +6,9 @@ mod self_test;
 
 mod access_log;
 mod choosing;
+mod cli;
+mod corpus;
+mod demo;
 mod failover;
 mod first_event;
 mod keys;

@@ -5,7 +5,9 @@ use std::io::Write;
 use serde_json::json;
 
 use crate::harness::log::has;
-use crate::harness::requests::{chat, chat_stream, generate, generate_stream, messages, messages_stream, responses, responses_stream};
+use crate::harness::requests::{
+    chat, chat_stream, generate, generate_stream, messages, messages_stream, responses, responses_stream,
+};
 use crate::harness::script::silence;
 use crate::harness::setups::{account, claude, gemini, openai, us};
 use crate::harness::*;
@@ -22,7 +24,8 @@ const SONNET: u64 = 12 * 3000 + 5 * 15_000;
 async fn what_providers_report_is_counted_in_every_dialect() {
     let provider = Provider::plain().await;
     let gateway = Gateway::with(three(&provider)).start().await;
-    let asked = [messages(), messages_stream(), chat(), chat_stream(), responses(), responses_stream(), generate(), generate_stream()];
+    let asked =
+        [messages(), messages_stream(), chat(), chat_stream(), responses(), responses_stream(), generate(), generate_stream()];
     for request in asked {
         for size in [1, 7, 100_000] {
             provider.answers(move |request| answers::plausible(request).in_pieces(size));
@@ -64,7 +67,8 @@ async fn factors_and_fixed_costs_make_the_charge() {
 async fn prices_can_be_overridden() {
     let provider = Provider::plain().await;
     let prices = "models: [{account: c, model: claude-sonnet-4-5, price: {input: \"1\", output: \"2\"}}]\n";
-    let gateway = Gateway::with(us(&[claude("c", &provider.origin())]) + "prices: [ours.yaml]\n").file("ours.yaml", prices).start().await;
+    let gateway =
+        Gateway::with(us(&[claude("c", &provider.origin())]) + "prices: [ours.yaml]\n").file("ours.yaml", prices).start().await;
     let answer = gateway.ask(&messages()).await.expect(200);
     has(&gateway.line_of(&answer).await, json!({"cost": 12 * 1000 + 5 * 2000}));
 }
@@ -82,7 +86,11 @@ async fn a_model_without_a_price_is_never_guessed() {
         has(&gateway.line_of(&answer).await, json!({"cost": 0, "priced": false, "usage": {"input": 12, "output": 5}}));
     }
     let metrics = gateway.metrics().await;
-    assert_eq!((metrics.sum("unpriced_requests_total", &[]), metrics.text.contains("nobody-knows-it")), (2.0, false), "{metrics:?}");
+    assert_eq!(
+        (metrics.sum("unpriced_requests_total", &[]), metrics.text.contains("nobody-knows-it")),
+        (2.0, false),
+        "{metrics:?}"
+    );
     let gateway = Gateway::with(us(&accounts) + "unpriced: reject\n").start().await;
     gateway.ask(&request).await.refused(403, "unpriced_model");
 }
@@ -173,7 +181,10 @@ async fn a_client_that_leaves_is_metered_to_the_end() {
         // The place is free at once, though the provider is still being read.
         gateway.metric("the place is free", |m| m.sum("account_in_flight", &[("account", "c")]) == 0.0).await;
         gate.open();
-        has(&gateway.line(&id).await, json!({"outcome": "aborted", "basis": "reported", "usage": {"input": 12, "output": 5}, "cost": SONNET, "account": "c"}));
+        has(
+            &gateway.line(&id).await,
+            json!({"outcome": "aborted", "basis": "reported", "usage": {"input": 12, "output": 5}, "cost": SONNET, "account": "c"}),
+        );
         assert!(!provider.last().left, "the provider was left before its end");
     }
 }
@@ -181,7 +192,10 @@ async fn a_client_that_leaves_is_metered_to_the_end() {
 #[tokio::test]
 async fn reading_on_has_an_end() {
     let provider = Provider::plain().await;
-    let gateway = Gateway::with(us(&[claude("c", &provider.origin())]) + "metering: {on_disconnect: finish, disconnect_read: 1s}\n").start().await;
+    let gateway =
+        Gateway::with(us(&[claude("c", &provider.origin())]) + "metering: {on_disconnect: finish, disconnect_read: 1s}\n")
+            .start()
+            .await;
     provider.then(Script::open_stream(answers::messages_events(&["po", "ng"])[..5].to_vec()).then(Step::Silence));
     let mut client = gateway.connect().await;
     let id = client.open(&messages_stream()).await.expect(200).id().to_owned();
@@ -242,7 +256,9 @@ async fn figures_beyond_belief_give_way_to_the_estimate() {
     let provider = Provider::plain().await;
     let gateway = Gateway::with(us(&[claude("c", &provider.origin())])).start().await;
     for figure in ["-5", "1.5", "99999999999999"] {
-        let text = String::from_utf8(answers::messages("pong").body()).unwrap().replace("\"output_tokens\":5", &format!("\"output_tokens\":{figure}"));
+        let text = String::from_utf8(answers::messages("pong").body())
+            .unwrap()
+            .replace("\"output_tokens\":5", &format!("\"output_tokens\":{figure}"));
         provider.then(Script::answer(200, "application/json", text));
         let answer = gateway.ask(&messages()).await.expect(200);
         let line = gateway.line_of(&answer).await;

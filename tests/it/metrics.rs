@@ -44,9 +44,12 @@ async fn metrics_equal_the_sums_of_the_log() {
     let mut random = Random(seed);
     let provider = Provider::plain().await;
     let origin = provider.origin();
-    let accounts: Vec<String> =
-        ["a", "b"].iter().flat_map(|n| [claude(&format!("c{n}"), &origin), openai(&format!("o{n}"), &origin), gemini(&format!("g{n}"), &origin)]).collect();
-    let listed: String = accounts.iter().map(|account| format!("  - {}\n", account.replace("key:", "exclusive: false, key:"))).collect();
+    let accounts: Vec<String> = ["a", "b"]
+        .iter()
+        .flat_map(|n| [claude(&format!("c{n}"), &origin), openai(&format!("o{n}"), &origin), gemini(&format!("g{n}"), &origin)])
+        .collect();
+    let listed: String =
+        accounts.iter().map(|account| format!("  - {}\n", account.replace("key:", "exclusive: false, key:"))).collect();
     let second = "aicp_them_bob_0000000000000001";
     let yaml = format!(
         "accounts:\n{listed}groups:
@@ -87,7 +90,10 @@ health: \"off\"
         };
         if random.below(4) == 0 {
             let old = ["authorization", "x-api-key", "x-goog-api-key"];
-            request = old.iter().fold(request, |r, name| r.without(name)).key([second, "aicp_us_ann_ffffffffffffffff"][random.below(2)]);
+            request = old
+                .iter()
+                .fold(request, |r, name| r.without(name))
+                .key([second, "aicp_us_ann_ffffffffffffffff"][random.below(2)]);
         }
         match random.below(10) {
             // One that leaves: before the answer, or in the middle of it.
@@ -107,28 +113,41 @@ health: \"off\"
     let lines = gateway.log(total).await;
     assert_eq!(lines.len(), total);
     let metrics = gateway
-        .metric("all requests counted and none in flight", |m| m.sum("requests_total", &[]) as usize == total && m.sum("account_in_flight", &[]) == 0.0)
+        .metric("all requests counted and none in flight", |m| {
+            m.sum("requests_total", &[]) as usize == total && m.sum("account_in_flight", &[]) == 0.0
+        })
         .await;
 
     assert_eq!(
         metrics.by("requests_total", &["enterprise", "group", "service", "dialect", "status", "outcome"]),
-        sums(&lines, |l| vec![(["enterprise", "group", "service", "dialect", "status", "outcome"].iter().map(|f| text(l, f)).collect(), 1)])
+        sums(&lines, |l| vec![(
+            ["enterprise", "group", "service", "dialect", "status", "outcome"].iter().map(|f| text(l, f)).collect(),
+            1
+        )])
     );
     assert_eq!(
         metrics.by("tokens_total", &["group", "service", "class"]),
         sums(&lines, |l| {
             let usage = l["usage"].as_object().cloned().unwrap_or_default();
-            usage.iter().map(|(class, count)| (vec![text(l, "group"), text(l, "service"), class.clone()], count.as_u64().unwrap())).collect()
+            usage
+                .iter()
+                .map(|(class, count)| (vec![text(l, "group"), text(l, "service"), class.clone()], count.as_u64().unwrap()))
+                .collect()
         })
     );
     for (metric, field) in [("cost_nanodollars_total", "cost"), ("charged_nanodollars_total", "charged")] {
         let of_attempts = |l: &Value| -> u64 {
-            l["attempts"].as_array().map_or(0, |a| a.iter().map(|a| if field == "cost" { a["cost"].as_u64().unwrap_or(0) } else { 0 }).sum())
+            l["attempts"]
+                .as_array()
+                .map_or(0, |a| a.iter().map(|a| if field == "cost" { a["cost"].as_u64().unwrap_or(0) } else { 0 }).sum())
         };
         let told: u64 = metrics.by(metric, &["enterprise"]).values().sum();
         let logged: u64 = lines.iter().map(|l| l[field].as_u64().unwrap_or(0)).sum();
         let abandoned: u64 = lines.iter().map(of_attempts).sum();
-        assert!(told == logged || told == logged + abandoned, "{metric}: {told}, the log says {logged} (and {abandoned} of abandoned attempts)");
+        assert!(
+            told == logged || told == logged + abandoned,
+            "{metric}: {told}, the log says {logged} (and {abandoned} of abandoned attempts)"
+        );
     }
     assert_eq!(
         metrics.by("refusals_total", &["code", "group"]),
@@ -136,9 +155,15 @@ health: \"off\"
     );
     // A line without attempts had one that was accepted, if an account served it and the client stayed for the answer.
     let failed: BTreeMap<Vec<String>, u64> = sums(&lines, |l| {
-        attempts(l).iter().map(|a| a.split(' ').map(str::to_owned).collect::<Vec<_>>()).filter(|a| a[1] != "accept").map(|a| (a, 1)).collect()
+        attempts(l)
+            .iter()
+            .map(|a| a.split(' ').map(str::to_owned).collect::<Vec<_>>())
+            .filter(|a| a[1] != "accept")
+            .map(|a| (a, 1))
+            .collect()
     });
-    let told: BTreeMap<Vec<String>, u64> = metrics.by("attempts_total", &["account", "verdict"]).into_iter().filter(|(k, _)| k[1] != "accept").collect();
+    let told: BTreeMap<Vec<String>, u64> =
+        metrics.by("attempts_total", &["account", "verdict"]).into_iter().filter(|(k, _)| k[1] != "accept").collect();
     assert_eq!(told, failed, "attempts that failed");
     assert_eq!(metrics.sum("request_duration_seconds_count", &[]) as usize, total);
     assert!(!gateway.said().contains("panicked"), "{}", gateway.said());

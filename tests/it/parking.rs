@@ -22,7 +22,13 @@ async fn each_fault_sets_aside_for_its_reason() {
     let cases = [
         (answers::refusal("/v1/messages", 401), "credential"),
         (answers::refusal("/v1/messages", 402), "money"),
-        (Script::json(400, answers::anthropic_error("invalid_request_error", "Your credit balance is too low to access the Anthropic API.")), "money"),
+        (
+            Script::json(
+                400,
+                answers::anthropic_error("invalid_request_error", "Your credit balance is too low to access the Anthropic API."),
+            ),
+            "money",
+        ),
         (answers::refusal("/v1/messages", 429).header("retry-after", "30"), "rate_limit"),
         (answers::refusal("/v1/messages", 529), "overloaded"),
         (script::reset_before_answer(), "connect"),
@@ -100,18 +106,18 @@ async fn a_poisoned_request_sets_nobody_aside() {
 #[tokio::test]
 async fn a_403_that_nobody_knows_wants_two_callers() {
     let (first, second) = (Provider::plain().await, Provider::plain().await);
-    let yaml = us(&[claude("a", &first.origin()), claude("b", &second.origin())])
+    let yaml = us(&[openai("a", &first.origin()), openai("b", &second.origin())])
         .replace("users: [", "users: [{id: bob, groups: [us]}, ")
         .replace("keys: [", "keys: [{key: aicp_us_bob_0000000000000001}, ");
     let gateway = Gateway::with(yaml).start().await;
-    let odd = Script::json(403, answers::anthropic_error("permission_error", "something about this request"));
+    let odd = Script::json(403, answers::openai_error("something_odd", "something about this request"));
     for _ in 0..3 {
         first.then(odd.clone());
-        gateway.ask(&messages()).await;
+        gateway.ask(&chat()).await;
     }
     assert_eq!(parked(&gateway.metrics().await, "a"), Vec::<String>::new(), "one caller alone can bench no account");
     first.then(odd);
-    gateway.ask(&messages().without("x-api-key").key("aicp_us_bob_0000000000000001")).await;
+    gateway.ask(&chat().without("authorization").key("aicp_us_bob_0000000000000001")).await;
     assert_eq!(parked(&gateway.metrics().await, "a"), ["credential"]);
 }
 
@@ -128,7 +134,9 @@ async fn the_moments_that_providers_name_are_kept() {
         (messages(), anthropic().header("retry-after", &httpdate::fmt_http_date(std::time::UNIX_EPOCH + epoch(40))), 40),
         (
             messages(),
-            anthropic().header("anthropic-ratelimit-input-tokens-remaining", "0").header("anthropic-ratelimit-input-tokens-reset", &in_seconds(40)),
+            anthropic()
+                .header("anthropic-ratelimit-input-tokens-remaining", "0")
+                .header("anthropic-ratelimit-input-tokens-reset", &in_seconds(40)),
             40,
         ),
         (chat(), openai_limited().header("x-ratelimit-remaining-requests", "0").header("x-ratelimit-reset-requests", "40s"), 40),
@@ -178,7 +186,13 @@ async fn the_health_check_brings_accounts_back() {
     first.then(script::reset_before_answer()).then(script::reset_before_answer());
     gateway.ask(&messages()).await.expect(200);
     assert_eq!(parked(&gateway.metrics().await, "a"), ["connect"]);
-    first.answers(|request| if request.method == "GET" { Script::json(200, json!({"data": [], "has_more": false})) } else { answers::messages("pong") });
+    first.answers(|request| {
+        if request.method == "GET" {
+            Script::json(200, json!({"data": [], "has_more": false}))
+        } else {
+            answers::messages("pong")
+        }
+    });
     gateway.metric("the account to be free", |m| parked(m, "a").is_empty()).await;
     let asked = first.requests();
     let check = asked.iter().find(|r| r.method == "GET").unwrap_or_else(|| panic!("no free request: {asked:?}"));

@@ -9,8 +9,8 @@ use crate::harness::log::has;
 use crate::harness::requests::{anthropic, chat, messages, messages_of, messages_stream, responses};
 use crate::harness::script::pairs;
 use crate::harness::setups::{account, claude, openai, us};
-use crate::harness::*;
 use crate::harness::wire::Wire;
+use crate::harness::*;
 
 #[tokio::test]
 async fn bytes_are_not_touched() {
@@ -43,21 +43,51 @@ async fn headers_that_go_no_further() {
     let accounts = [account("c", "claude", "anthropic", &provider.origin(), ", headers: {x-team: acme, anthropic-beta: ours}")];
     let gateway = Gateway::with(us(&accounts)).start().await;
     let out = [
-        "cookie", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via", "proxy-authorization", "proxy-connection",
-        "x-http-method-override", "openai-organization", "openai-project", "x-goog-user-project", "chatgpt-account-id", "x-aicarpool-tag",
-        "authorization", "te", "keep-alive", "x-hop", "x-goog-api-key", "api-key",
+        "cookie",
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-real-ip",
+        "via",
+        "proxy-authorization",
+        "proxy-connection",
+        "x-http-method-override",
+        "openai-organization",
+        "openai-project",
+        "x-goog-user-project",
+        "chatgpt-account-id",
+        "x-aicarpool-tag",
+        "authorization",
+        "te",
+        "keep-alive",
+        "x-hop",
+        "x-goog-api-key",
+        "api-key",
     ];
-    let mut request = messages().header("connection", "keep-alive, x-hop").header("x-team", "theirs").header("anthropic-beta", "theirs");
+    let mut request =
+        messages().header("connection", "keep-alive, x-hop").header("x-team", "theirs").header("anthropic-beta", "theirs");
     for name in out {
         request = request.header(name, "a=foreign");
     }
-    let kept = [("anthropic-version", "2023-06-01"), ("x-stainless-lang", "js"), ("user-agent", "claude-cli/2"), ("x-unknown", "1"), ("X-Claude-Code-Session-Id", "s"), ("accept", "*/*")];
+    let kept = [
+        ("anthropic-version", "2023-06-01"),
+        ("x-stainless-lang", "js"),
+        ("user-agent", "claude-cli/2"),
+        ("x-unknown", "1"),
+        ("X-Claude-Code-Session-Id", "s"),
+        ("accept", "*/*"),
+    ];
     for (name, value) in &kept[1..] {
         request = request.header(name, value);
     }
     let request = request.header("accept-encoding", "gzip, br");
     for form in [Form::H1Length, Form::H2Length] {
-        let request = if form == Form::H2Length { request.clone().without("connection").without("te").without("keep-alive").without("proxy-connection").without("x-hop") } else { request.clone() };
+        let request = if form == Form::H2Length {
+            request.clone().without("connection").without("te").without("keep-alive").without("proxy-connection").without("x-hop")
+        } else {
+            request.clone()
+        };
         form.ask(gateway.address, &request).await.expect(200);
         let received = provider.last();
         for name in out {
@@ -67,8 +97,13 @@ async fn headers_that_go_no_further() {
         for (name, value) in kept {
             assert_eq!(received.header(name), Some(value), "{name} by {form:?}");
         }
-        let one = |name: &str| received.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.clone()).collect::<Vec<_>>();
-        assert_eq!((one("x-team"), one("anthropic-beta"), one("x-api-key")), (vec!["acme".into()], vec!["ours".into()], vec!["sk-c".into()]));
+        let one = |name: &str| {
+            received.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (one("x-team"), one("anthropic-beta"), one("x-api-key")),
+            (vec!["acme".into()], vec!["ours".into()], vec!["sk-c".into()])
+        );
         assert_eq!((one("accept-encoding"), one("host")), (vec!["identity".into()], vec![provider.address.to_string()]));
         assert_eq!((one("content-length"), one("transfer-encoding").len()), (vec![request.body.len().to_string()], 0));
     }
@@ -78,16 +113,42 @@ async fn headers_that_go_no_further() {
 async fn headers_that_do_not_come_back() {
     let authority = Authority::new();
     for provider in [Provider::plain().await, Provider::tls_h2(&authority).await] {
-        let accounts = [account("c", "claude", "anthropic", &provider.origin(), ", tls: {ca: ca.pem}"), account("o", "openai", "openai", &format!("{}/v1", provider.origin()), ", tls: {ca: ca.pem}")];
+        let accounts = [
+            account("c", "claude", "anthropic", &provider.origin(), ", tls: {ca: ca.pem}"),
+            account("o", "openai", "openai", &format!("{}/v1", provider.origin()), ", tls: {ca: ca.pem}"),
+        ];
         let gateway = Gateway::with(us(&accounts)).file("ca.pem", &authority.ca_pem).start().await;
         let out = [
-            "set-cookie", "openai-organization", "openai-project", "anthropic-organization-id", "anthropic-ratelimit-requests-remaining",
-            "anthropic-ratelimit-unified-status", "x-ratelimit-limit-requests", "x-ratelimit-remaining-tokens", "x-codex-primary-used-percent", "location",
-            "alt-svc", "refresh", "link", "clear-site-data", "strict-transport-security", "www-authenticate", "x-aicarpool-model",
+            "set-cookie",
+            "openai-organization",
+            "openai-project",
+            "anthropic-organization-id",
+            "anthropic-ratelimit-requests-remaining",
+            "anthropic-ratelimit-unified-status",
+            "x-ratelimit-limit-requests",
+            "x-ratelimit-remaining-tokens",
+            "x-codex-primary-used-percent",
+            "location",
+            "alt-svc",
+            "refresh",
+            "link",
+            "clear-site-data",
+            "strict-transport-security",
+            "www-authenticate",
+            "x-aicarpool-model",
         ];
-        for (script, request) in [(answers::messages("pong"), messages()), (answers::refusal("/v1/messages", 400), messages()), (answers::messages_stream(&["po", "ng"]), messages_stream()), (answers::chat("pong"), chat())] {
-            let mut script = script.header("x-request-id", "req_theirs")
-                .header("request-id", "req_theirs").header("x-odd", "kept").header("openai-processing-ms", "7").header("set-cookie", "b=2");
+        for (script, request) in [
+            (answers::messages("pong"), messages()),
+            (answers::refusal("/v1/messages", 400), messages()),
+            (answers::messages_stream(&["po", "ng"]), messages_stream()),
+            (answers::chat("pong"), chat()),
+        ] {
+            let mut script = script
+                .header("x-request-id", "req_theirs")
+                .header("request-id", "req_theirs")
+                .header("x-odd", "kept")
+                .header("openai-processing-ms", "7")
+                .header("set-cookie", "b=2");
             for name in out {
                 script = script.header(name, "theirs");
             }
@@ -97,7 +158,10 @@ async fn headers_that_do_not_come_back() {
             for name in out {
                 assert_eq!(answer.header(name), None, "{name} reached the client: {answer:?}");
             }
-            assert_eq!((answer.header("x-odd"), answer.header("openai-processing-ms"), answer.body.to_vec()), (Some("kept"), Some("7"), body));
+            assert_eq!(
+                (answer.header("x-odd"), answer.header("openai-processing-ms"), answer.body.to_vec()),
+                (Some("kept"), Some("7"), body)
+            );
             let ids: Vec<_> = answer.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case("x-request-id")).collect();
             assert_eq!(ids.len(), 1, "{answer:?}");
             assert_ne!(answer.id(), "req_theirs");
@@ -147,7 +211,9 @@ async fn connections_are_kept_alive_on_both_sides() {
         let accounts = [account("c", "claude", "anthropic", &provider.origin(), ", tls: {ca: ca.pem}")];
         let gateway = Gateway::with(us(&accounts)).file("ca.pem", &authority.ca_pem).start().await;
         let mut client = gateway.connect().await;
-        for request in [messages(), messages_stream(), messages_of(100_000, false), messages_of(100_000, true).chunked(1000), messages()] {
+        for request in
+            [messages(), messages_stream(), messages_of(100_000, false), messages_of(100_000, true).chunked(1000), messages()]
+        {
             client.ask(&request).await.expect(200);
         }
         let client = H2Client::connect(gateway.address).await;
@@ -180,7 +246,10 @@ fn multipart(boundary: &str, file: &[u8]) -> Vec<u8> {
     )
     .into_bytes();
     body.extend_from_slice(file);
-    body.extend_from_slice(format!("\r\n--{boundary}\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nwhisper-1\r\n--{boundary}--\r\n").as_bytes());
+    body.extend_from_slice(
+        format!("\r\n--{boundary}\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nwhisper-1\r\n--{boundary}--\r\n")
+            .as_bytes(),
+    );
     body
 }
 
@@ -256,7 +325,8 @@ async fn clients_may_speak_tls() {
     let authority = Authority::new();
     let identity = authority.identity(&["localhost", "127.0.0.1"]);
     let provider = Provider::plain().await;
-    let yaml = us(&[claude("c", &provider.origin())]) + "listen: [{address: \"@listen@\", tls: {cert: cert.pem, key: key.pem}}]\n";
+    let yaml =
+        us(&[claude("c", &provider.origin())]) + "listen: [{address: \"@listen@\", tls: {cert: cert.pem, key: key.pem}}]\n";
     let setup = Gateway::with(yaml).file("cert.pem", &identity.cert_pem).file("key.pem", &identity.key_pem);
     let gateway = setup.start().await;
     let over = async |alpn: &[&str]| -> Wire { authority.connect(gateway.address, "localhost", alpn).await.unwrap() };
@@ -280,7 +350,11 @@ async fn the_certificate_decides_whom_we_talk_to() {
         let provider = if h2 { Provider::tls_h2(&authority).await } else { Provider::tls_h1(&authority).await };
         let ask = async |base: String, tls: &str| -> Answer {
             let accounts = [account("c", "claude", "anthropic", &base, tls)];
-            let gateway = Gateway::with(us(&accounts)).file("ca.pem", &authority.ca_pem).file("stranger.pem", &stranger.ca_pem).start().await;
+            let gateway = Gateway::with(us(&accounts))
+                .file("ca.pem", &authority.ca_pem)
+                .file("stranger.pem", &stranger.ca_pem)
+                .start()
+                .await;
             gateway.ask(&messages()).await
         };
         let mine = ", tls: {ca: ca.pem}";
@@ -345,7 +419,10 @@ async fn odd_but_proper_answers_pass() {
         Script::steps([
             Step::Head(200, pairs(json), Framing::Chunked),
             Step::Body(body[..10].to_vec().into()),
-            Step::Raw(format!("{:x};ext=1\r\n{}\r\n0\r\nx-trailer: 1\r\n\r\n", body.len() - 10, String::from_utf8_lossy(&body[10..])).into()),
+            Step::Raw(
+                format!("{:x};ext=1\r\n{}\r\n0\r\nx-trailer: 1\r\n\r\n", body.len() - 10, String::from_utf8_lossy(&body[10..]))
+                    .into(),
+            ),
             Step::ReadBody,
         ]),
         Script::answer(200, "application/json", body.clone()).in_pieces(1),

@@ -170,7 +170,7 @@ async fn a_long_wait_is_said_in_words_not_as_an_order_to_sleep() {
         assert_eq!((answer.header("retry-after"), answer.header("x-should-retry")), (None, Some("false")), "{answer:?}");
         let seconds: u32 = answer.header("x-aicarpool-retry-after").expect("x-aicarpool-retry-after").parse().unwrap();
         // At the latest then; a long parking is tried with a real request every quarter of an hour.
-            assert!((850..=3800).contains(&seconds), "{seconds}");
+        assert!((850..=3800).contains(&seconds), "{seconds}");
     }
 }
 

@@ -41,7 +41,10 @@ async fn a_change_is_in_force_within_two_seconds() {
         assert!(took < Duration::from_millis(2500), "{took:?}");
     }
     let metrics = gateway.metrics().await;
-    assert!(metrics.sum("config_keys", &[]) == 1.0 && metrics.has("config_info") && metrics.has("config_loaded_timestamp_seconds"), "{metrics:?}");
+    assert!(
+        metrics.sum("config_keys", &[]) == 1.0 && metrics.has("config_info") && metrics.has("config_loaded_timestamp_seconds"),
+        "{metrics:?}"
+    );
 }
 
 #[tokio::test]
@@ -68,14 +71,25 @@ async fn a_faulty_file_keeps_the_old_configuration() {
     let provider = Provider::plain().await;
     let yaml = us(&[claude("a", &provider.origin())]);
     let gateway = Gateway::with(&*yaml).start().await;
-    let hash = |m: &Metrics| m.matching("config_info", &[]).iter().find(|s| s.value == 1.0).and_then(|s| s.labels.get("hash").cloned());
+    let hash =
+        |m: &Metrics| m.matching("config_info", &[]).iter().find(|s| s.value == 1.0).and_then(|s| s.labels.get("hash").cloned());
     let before = hash(&gateway.metrics().await);
-    let faulty = ["", "accounts: [", &yaml.replace("{id: a, priority", "{id: nobody, priority"), &yaml.replace("strategy: priority", "strategey: priority"), "just text"];
+    let faulty = [
+        "",
+        "accounts: [",
+        &yaml.replace("{id: a, priority", "{id: nobody, priority"),
+        &yaml.replace("strategy: priority", "strategey: priority"),
+        "just text",
+    ];
     for text in faulty {
         let faults = |said: &str| said.matches("ERROR").count();
         let before_it = faults(&gateway.said());
         // Empty is empty: not even the lines that the harness adds.
-        if text.is_empty() { gateway.replace("aicarpool.yaml", "") } else { gateway.rewrite(text) }
+        if text.is_empty() {
+            gateway.replace("aicarpool.yaml", "")
+        } else {
+            gateway.rewrite(text)
+        }
         until("word of the fault", async || if faults(&gateway.said()) > before_it { Ok(()) } else { Err(gateway.said()) }).await;
         gateway.ask(&messages()).await.expect(200);
         let metrics = gateway.metric("word of the fault", |m| m.sum("config_reload_failed", &[]) > 0.0).await;
@@ -106,7 +120,8 @@ async fn a_mounted_folder_is_swapped() {
 #[tokio::test]
 async fn included_files_and_secrets_are_watched_too() {
     let provider = Provider::plain().await;
-    let yaml = us(&[claude("a", &provider.origin()).replace("key: sk-a", "key: {file: secrets/a}")]) + "include: [conf.d/*.yaml]\n";
+    let yaml =
+        us(&[claude("a", &provider.origin()).replace("key: sk-a", "key: {file: secrets/a}")]) + "include: [conf.d/*.yaml]\n";
     let setup = Gateway::with(yaml).file("secrets/a", "sk-one\n").file("conf.d/one.yaml", format!("keys: [{{key: {OTHER}}}]\n"));
     let gateway = setup.start().await;
     gateway.ask(&messages()).await.expect(200);
@@ -210,7 +225,11 @@ async fn no_request_fails_while_the_configuration_changes() {
                 })
                 .collect();
             for round in 0..10 {
-                let new = if round % 2 == 0 { yaml.replace("key: sk-a", &format!("key: sk-a{round}")) } else { yaml.replace("name: laptop", &format!("name: n{round}")) };
+                let new = if round % 2 == 0 {
+                    yaml.replace("key: sk-a", &format!("key: sk-a{round}"))
+                } else {
+                    yaml.replace("name: laptop", &format!("name: n{round}"))
+                };
                 gateway.reload(&new).await;
             }
             stop.set(true);

@@ -58,7 +58,11 @@ async fn under_load_nothing_breaks() {
     assert!(asked > 50, "{asked} requests are no load");
     let lines = gateway.log(asked + 21).await;
     assert_eq!(lines.len(), asked + 21);
-    assert!(lines.iter().all(|line| line["outcome"] == "ok"), "{:?}", lines.iter().filter(|l| l["outcome"] != "ok").collect::<Vec<_>>());
+    assert!(
+        lines.iter().all(|line| line["outcome"] == "ok"),
+        "{:?}",
+        lines.iter().filter(|l| l["outcome"] != "ok").collect::<Vec<_>>()
+    );
     has(&gateway.line(&id).await, json!({"outcome": "ok", "basis": "reported"}));
 }
 

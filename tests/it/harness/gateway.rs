@@ -267,7 +267,11 @@ impl Setup {
     pub async fn start(self) -> Gateway {
         let ports = vec![Port::free(), Port::free()];
         let folder = self.laid_out(&ports);
-        let process = spawn(folder.path(), &["run", "-c", if self.mounted { "mounted/aicarpool.yaml" } else { "aicarpool.yaml" }], &self.env);
+        let process = spawn(
+            folder.path(),
+            &["run", "-c", if self.mounted { "mounted/aicarpool.yaml" } else { "aicarpool.yaml" }],
+            &self.env,
+        );
         let (address, admin) = (ports[0].address(), ports[1].address());
         let mut gateway = Gateway { folder, address, admin, ports, env: self.env, process };
         gateway.ready().await;
