@@ -189,6 +189,7 @@ async fn the_overhead_agrees_with_both_ends() {
     let gateway = Gateway::with(yaml(&provider)).start().await;
     let mut client = gateway.connect().await;
     client.ask(&messages()).await.expect(200);
+    let mut unexplained = Vec::new();
     for _ in 0..10 {
         let mut script = Script::steps([Step::Pause(std::time::Duration::from_millis(30))]);
         script = script.then_all(answers::messages("pong"));
@@ -202,6 +203,10 @@ async fn the_overhead_agrees_with_both_ends() {
         let told = gateway.line(&id).await["overhead_us"].as_u64().unwrap();
         let outside = u64::try_from(outside.as_micros()).unwrap();
         assert!(told <= outside + 500, "{told} µs told, {outside} µs seen from outside");
-        assert!(told > 0 && outside < told + 20_000, "{told} µs told, {outside} µs seen from outside");
+        assert!(told > 0);
+        unexplained.push(outside.saturating_sub(told));
     }
+    // A busy machine adds to what is seen from outside, but hardly ten times in a row.
+    println!("{unexplained:?}");
+    assert!(unexplained.iter().any(|us| *us < 20_000), "{unexplained:?} us seen from outside and not told");
 }

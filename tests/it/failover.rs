@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::harness::log::{attempts, has};
 use crate::harness::requests::{anthropic, chat, messages, messages_of, messages_stream};
 use crate::harness::script::{close_before_answer, close_before_reading, reset_before_answer, silence};
-use crate::harness::setups::{QUICK, account, claude, openai, us, us_with};
+use crate::harness::setups::{QUICK, claude, openai, pair_key, pairs, us, us_with};
 use crate::harness::*;
 
 /// What the first account's provider does.
@@ -127,10 +127,6 @@ fn cases(faults: &[Fault], sizes: &[usize]) -> Vec<Case> {
     cases
 }
 
-fn key(number: usize) -> String {
-    format!("aicp_g{number}_ann_{number:032}")
-}
-
 /// Runs each case with two accounts of its own, so that no parking of one reaches the next.
 async fn sweep(kind: Kind, cases: Vec<Case>) {
     let authority = Authority::new();
@@ -145,31 +141,19 @@ async fn sweep(kind: Kind, cases: Vec<Case>) {
         Some(faults[number].script())
     });
 
-    let (mut accounts, mut groups, mut keys) = (String::new(), String::new(), String::new());
-    for (number, case) in cases.iter().enumerate() {
-        let origin = match case.fault {
-            RefusedPort => nobody.origin(),
-            NoTls => format!("https://{}", plain.address),
-            WrongName => stranger.origin(),
-            _ => bad.origin(),
-        };
-        for (id, origin) in [(format!("bad{number}"), origin), (format!("good{number}"), good.origin())] {
-            let tls = if origin.starts_with("https") { ", tls: {ca: ca.pem}" } else { "" };
-            accounts += &format!("  - {}\n", account(&id, "claude", "anthropic", &origin, tls));
-        }
-        groups += &format!(
-            "  - {{id: g{number}, strategy: priority, binding: {{accounts: [{{id: bad{number}, priority: 1}}, {{id: good{number}, priority: 2}}]}}}}\n"
-        );
-        keys += &format!("  - key: {}\n", key(number));
-    }
-    let ids: Vec<String> = (0..cases.len()).map(|number| format!("g{number}")).collect();
-    let yaml =
-        format!("{QUICK}accounts:\n{accounts}groups:\n{groups}users: [{{id: ann, groups: [{}]}}]\nkeys:\n{keys}", ids.join(", "));
+    let first = |number: usize| match cases[number].fault {
+        RefusedPort => nobody.origin(),
+        NoTls => format!("https://{}", plain.address),
+        WrongName => stranger.origin(),
+        _ => bad.origin(),
+    };
+    let quick = if cases.iter().all(|case| case.fault == NoFirstByte) { QUICK } else { "" };
+    let yaml = quick.to_owned() + &pairs(cases.len(), first, &good.origin());
     let gateway = Gateway::with(yaml).file("ca.pem", &authority.ca_pem).start().await;
 
     for (number, case) in cases.iter().enumerate() {
         let what = format!("{kind:?} {:?} {} {:?}", case.fault, case.size, case.form);
-        let request = messages_of(case.size, case.fault.streams()).without("x-api-key").key(&key(number));
+        let request = messages_of(case.size, case.fault.streams()).without("x-api-key").key(&pair_key(number));
         let answer = case.form.ask(gateway.address, &request).await;
         assert_eq!((answer.status, answer.whole), (200, true), "{what}: {answer:?}");
         let served = Bytes::from(if case.fault.streams() {

@@ -10,6 +10,7 @@ mod cli;
 mod corpus;
 mod demo;
 mod failover;
+mod fault_sweep;
 mod first_event;
 mod keys;
 mod limits;

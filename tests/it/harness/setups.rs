@@ -39,5 +39,26 @@ fn id_of(account: &str) -> &str {
     rest.split(',').next().unwrap().trim()
 }
 
+/// Many groups of two accounts each, `bad<n>` and then `good<n>`, so that what one case parks is no other's concern. Their
+/// credentials are `sk-<id>`, the callers' keys [`pair_key`]; what speaks TLS is known by `ca.pem`.
+pub fn pairs(count: usize, first: impl Fn(usize) -> String, second: &str) -> String {
+    let (mut accounts, mut groups, mut keys) = (String::new(), String::new(), String::new());
+    for number in 0..count {
+        for (id, origin) in [(format!("bad{number}"), first(number)), (format!("good{number}"), second.to_owned())] {
+            let tls = if origin.starts_with("https") { ", tls: {ca: ca.pem}" } else { "" };
+            accounts += &format!("  - {}\n", account(&id, "claude", "anthropic", &origin, tls));
+        }
+        let bound = format!("{{accounts: [{{id: bad{number}, priority: 1}}, {{id: good{number}, priority: 2}}]}}");
+        groups += &format!("  - {{id: g{number}, strategy: priority, binding: {bound}}}\n");
+        keys += &format!("  - key: {}\n", pair_key(number));
+    }
+    let ids: Vec<String> = (0..count).map(|number| format!("g{number}")).collect();
+    format!("accounts:\n{accounts}groups:\n{groups}users: [{{id: ann, groups: [{}]}}]\nkeys:\n{keys}", ids.join(", "))
+}
+
+pub fn pair_key(number: usize) -> String {
+    format!("aicp_g{number}_ann_{number:032}")
+}
+
 /// Failover without long waits, for tests in which a provider does not answer.
 pub const QUICK: &str = "failover: {connect_timeout: 2s, first_byte_timeout: 1s, stream_start_timeout: 1s}\n";
