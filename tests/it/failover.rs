@@ -378,6 +378,8 @@ async fn a_stale_pooled_connection_is_tried_anew_on_the_same_account() {
     gateway.ask(&messages()).await.expect(200);
     let answer = gateway.ask(&messages_of(KB64 + 1, false)).await.expect(200);
     assert_eq!(provider.connections() - connections, 2);
+    let on: Vec<usize> = provider.requests().iter().rev().take(3).map(|r| r.connection).collect();
+    assert!(on[1] == on[2] && on[0] != on[1], "the pooled connection, then a new one: {on:?}");
     let line = gateway.line_of(&answer).await;
     assert_eq!(attempts(&line), ["a reused", "a accept"], "{line:#}");
     let metrics = gateway.metrics().await;

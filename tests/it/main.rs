@@ -1,5 +1,8 @@
 //! Tests of the whole process: the real binary between real sockets. One binary, a module a behaviour.
 
+#![expect(clippy::unwrap_used, reason = "a test that meets what it does not expect stops there")]
+#![expect(clippy::print_stderr, clippy::print_stdout, reason = "what a failed test shows")]
+
 mod harness;
 
 mod self_test;

@@ -118,6 +118,16 @@ async fn a_mounted_folder_is_swapped() {
 }
 
 #[tokio::test]
+async fn credentials_may_come_from_the_environment() {
+    let provider = Provider::plain().await;
+    let yaml =
+        us(&[claude("a", &provider.origin()).replace("key: sk-a", "key: \"${CLAUDE_KEY}${NOTHING:-}-${SUFFIX:-x}$${y}\"")]);
+    let gateway = Gateway::with(yaml).env("CLAUDE_KEY", "sk-from-outside").start().await;
+    gateway.ask(&messages()).await.expect(200);
+    assert_eq!(provider.last().credential(), "sk-from-outside-x${y}");
+}
+
+#[tokio::test]
 async fn included_files_and_secrets_are_watched_too() {
     let provider = Provider::plain().await;
     let yaml =

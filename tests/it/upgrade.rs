@@ -71,7 +71,7 @@ async fn ask_on(address: std::net::SocketAddr, number: usize, stop: Rc<Cell<bool
     let mut client = Client::connect(address).await;
     let (mut asked, mut fresh) = (0, true);
     while !stop.get() {
-        let request = if number % 2 == 0 { messages() } else { messages_stream() };
+        let request = if number.is_multiple_of(2) { messages() } else { messages_stream() };
         match client.try_ask(&request).await {
             Some(answer) => {
                 assert_eq!((answer.status, answer.whole), (200, true), "{answer:?}");

@@ -113,9 +113,9 @@ impl Answer {
 
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}\n", self.status, if self.whole { "" } else { " (cut)" })?;
+        writeln!(f, "{}{}", self.status, if self.whole { "" } else { " (cut)" })?;
         for (name, value) in &self.headers {
-            write!(f, "  {name}: {value}\n")?;
+            writeln!(f, "  {name}: {value}")?;
         }
         let text = self.text();
         let shown: String = text.chars().take(1500).collect();

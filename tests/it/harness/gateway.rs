@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
@@ -336,9 +335,4 @@ fn complete(yaml: &str, folder: &Path, ports: &[Port]) -> String {
 /// A file that may not be there yet.
 fn read(path: &Path) -> String {
     String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
-}
-
-/// Whether a process was ended by a signal, and which.
-pub fn signal_of(status: ExitStatus) -> Option<i32> {
-    status.signal()
 }

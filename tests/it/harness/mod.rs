@@ -22,5 +22,5 @@ pub use gateway::{Gateway, KEY};
 pub use metrics::Metrics;
 pub use provider::{NobodyThere, Provider};
 pub use script::{Framing, Script, Step};
-pub use wait::{Gate, until, within};
+pub use wait::{Gate, until};
 pub use wire::Authority;
