@@ -452,3 +452,157 @@ async fn a_group_without_an_account_for_the_dialect() {
     let answer = gateway.ask(&chat()).await.refused(404, "unknown_model");
     assert_eq!(answer.json()["error"]["code"], Value::from("model_not_found"));
 }
+
+/// The bound holds at every moment, whatever happens to the requests.
+#[tokio::test]
+async fn concurrency_is_never_exceeded() {
+    let provider = Provider::plain().await;
+    let origin = provider.origin();
+    let accounts = [
+        account("a", "claude", "anthropic", &origin, ", max_concurrency: 4"),
+        account("b", "claude", "anthropic", &origin, ", max_concurrency: 2"),
+    ];
+    let gateway = Gateway::with(bound(&accounts, "{accounts: [a, b]}", "    sticky: false\n")).start().await;
+    let most: std::sync::Arc<std::sync::Mutex<BTreeMap<String, usize>>> = Default::default();
+    let running = |provider: &Provider| {
+        let mut running = BTreeMap::<String, usize>::new();
+        for request in provider.requests().iter().filter(|r| !r.done && !r.left) {
+            *running.entry(request.credential().to_owned()).or_default() += 1;
+        }
+        running
+    };
+    provider.answers(|request| {
+        let pause = Step::Pause(std::time::Duration::from_millis(20));
+        Script::steps([pause]).then_all(answers::plausible(request))
+    });
+    let address = gateway.address;
+    let local = tokio::task::LocalSet::new();
+    let (served, refused) = local
+        .run_until(async {
+            let tasks: Vec<_> = (0..24)
+                .map(|number| {
+                    tokio::task::spawn_local(async move {
+                        let (mut served, mut refused) = (0, 0);
+                        for turn in 0..8 {
+                            let mut client = Client::connect(address).await;
+                            if (number + turn) % 5 == 0 {
+                                client.send(&messages_stream()).await;
+                                client.reset();
+                                continue;
+                            }
+                            match client.ask(&messages_stream()).await.status {
+                                200 => served += 1,
+                                503 => refused += 1,
+                                other => panic!("{other}"),
+                            }
+                        }
+                        (served, refused)
+                    })
+                })
+                .collect();
+            while !tasks.iter().all(tokio::task::JoinHandle::is_finished) {
+                for (credential, count) in running(&provider) {
+                    let mut most = most.lock().unwrap();
+                    let seen = most.entry(credential).or_default();
+                    *seen = (*seen).max(count);
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+            let mut sums = (0, 0);
+            for task in tasks {
+                let (served, refused) = task.await.unwrap();
+                sums = (sums.0 + served, sums.1 + refused);
+            }
+            sums
+        })
+        .await;
+    assert!(served > 0 && refused > 0, "{served} served, {refused} refused: no load");
+    let most = most.lock().unwrap().clone();
+    // A client that left frees its place while its provider is still being read (or told to stop).
+    assert!(most["sk-a"] <= 4 + 3 && most["sk-b"] <= 2 + 3, "{most:?}");
+    gateway.metric("nothing in flight", |m| m.sum("account_in_flight", &[]) == 0.0).await;
+    provider.answers(answers::plausible);
+    gateway.ask(&messages()).await.expect(200);
+}
+
+#[tokio::test]
+async fn an_empty_list_means_none() {
+    let provider = Provider::plain().await;
+    let yaml = us(&[claude("a", &provider.origin())]);
+    for (from, to, status, code) in [
+        ("name: laptop}", "name: laptop, models: []}", 403, "model_not_allowed"),
+        ("name: laptop}", "name: laptop, services: []}", 403, "service_not_allowed"),
+        ("    sticky: false\n", "    sticky: false\n    operations: []\n", 403, "operation_not_allowed"),
+        ("    sticky: false\n", "    sticky: false\n    models: []\n", 403, "model_not_allowed"),
+    ] {
+        let gateway = Gateway::with(yaml.replace(from, to)).start().await;
+        gateway.ask(&messages()).await.refused(status, code);
+    }
+    assert_eq!(provider.requests().len(), 0);
+}
+
+/// What was made is found again after a restart.
+#[tokio::test]
+async fn who_made_a_response_is_remembered_over_a_restart() {
+    let provider = Provider::plain().await;
+    let origin = provider.origin();
+    let accounts: Vec<String> = ["a", "b", "c"].iter().map(|id| openai(id, &origin)).collect();
+    let yaml = bound(&accounts, "{accounts: [a, b, c]}", "    strategy: round_robin\n    sticky: false\n");
+    provider.answers(|request| {
+        let text = String::from_utf8(answers::responses("pong").body()).unwrap();
+        Script::answer(200, "application/json", text.replace("resp_1", &format!("resp_{}", request.credential())))
+    });
+    let mut gateway = Gateway::with(yaml).start().await;
+    for _ in 0..3 {
+        gateway.ask(&requests::responses()).await.expect(200);
+    }
+    gateway.log(3).await;
+    gateway.signal(nix::sys::signal::Signal::SIGTERM);
+    gateway.process().ended().await;
+    let again = gateway.spawn(&["run", "-c", "aicarpool.yaml"]);
+    drop(gateway.succeed(again));
+    gateway.ready().await;
+    for owner in ["sk-a", "sk-b", "sk-c"] {
+        let body = json!({"model": "gpt-5", "input": "more", "previous_response_id": format!("resp_{owner}")}).to_string();
+        gateway.ask(&openai_request("/v1/responses", &body)).await.expect(200);
+        assert_eq!(provider.last().credential(), owner);
+    }
+}
+
+#[tokio::test]
+async fn files_and_batches_belong_to_their_account() {
+    let provider = Provider::plain().await;
+    let origin = provider.origin();
+    let accounts: Vec<String> = ["a", "b", "c"].iter().map(|id| openai(id, &origin)).collect();
+    let yaml = bound(&accounts, "{accounts: [a, b, c]}", "    strategy: round_robin\n    sticky: false\n    operations: all\n");
+    provider.answers(|request| match (request.method.as_str(), request.path()) {
+        ("POST", "/v1/files") => {
+            Script::json(200, json!({"id": format!("file-{}", request.credential()), "object": "file", "bytes": 3}))
+        }
+        ("POST", "/v1/batches") => Script::json(200, json!({"id": format!("batch_{}", request.credential()), "object": "batch"})),
+        _ => Script::json(200, json!({"id": "x", "object": "file"})),
+    });
+    let gateway = Gateway::with(&*yaml).start().await;
+    let form = "--b\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\nuser_data\r\n--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"x\"\r\n\r\nabc\r\n--b--\r\n";
+    let upload = Request::post("/v1/files", form)
+        .key(KEY)
+        .without("content-type")
+        .header("content-type", "multipart/form-data; boundary=b");
+    for _ in 0..3 {
+        let id = gateway.ask(&upload).await.expect(200).json()["id"].as_str().unwrap().to_owned();
+        let owner = id.trim_start_matches("file-").to_owned();
+        for _ in 0..3 {
+            gateway.ask(&Request::get(&format!("/v1/files/{id}/content")).key(KEY)).await.expect(200);
+            assert_eq!((provider.last().credential(), provider.last().path()), (&*owner, &*format!("/v1/files/{id}/content")));
+        }
+        let batch = json!({"input_file_id": id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}).to_string();
+        let answer = gateway.ask(&openai_request("/v1/batches", &batch)).await;
+        assert_eq!((answer.status, provider.last().credential()), (200, &*owner), "{answer:?}");
+    }
+    // What answers without usage is nothing for a key that may use certain models only.
+    let gateway = Gateway::with(yaml.replace("name: laptop}", "name: laptop, models: [gpt-4o]}")).start().await;
+    let background = r#"{"model":"gpt-4o","input":"x","background":true}"#;
+    gateway.ask(&openai_request("/v1/responses", background)).await.refused(403, "operation_not_allowed");
+    let batch = r#"{"input_file_id":"file-1","endpoint":"/v1/chat/completions","completion_window":"24h"}"#;
+    gateway.ask(&openai_request("/v1/batches", batch)).await.refused(403, "operation_not_allowed");
+}

@@ -462,3 +462,77 @@ async fn no_new_attempt_after_the_deadline() {
     gateway.ask(&messages()).await.refused(504, "upstream_timeout");
     assert_eq!(second.requests().len(), 0);
 }
+
+/// HTTP/2 says which requests it has not touched: those go again to the same account, once.
+#[tokio::test]
+async fn a_refused_stream_is_tried_anew() {
+    let authority = Authority::new();
+    let provider = Provider::tls_h2(&authority).await;
+    let accounts = [setups::account("a", "claude", "anthropic", &provider.origin(), ", tls: {ca: ca.pem}")];
+    let gateway = Gateway::with(us(&accounts)).file("ca.pem", &authority.ca_pem).start().await;
+    gateway.ask(&messages()).await.expect(200);
+    provider.then(Script::steps([Step::StreamReset(h2::Reason::REFUSED_STREAM)]));
+    gateway.ask(&messages_of(100_000, false)).await.expect(200);
+    assert_eq!(provider.requests().len(), 3);
+    // A connection that was told good-bye while it was idle is no fault either.
+    provider.then(answers::messages("pong").then(Step::GoAway(h2::Reason::NO_ERROR)));
+    gateway.ask(&messages()).await.expect(200);
+    gateway.ask(&messages()).await.expect(200);
+}
+
+/// Once the provider has read the whole request, a broken connection must not send it a second time to the same account.
+#[tokio::test]
+async fn a_broken_h2_connection_is_no_reason_to_ask_twice() {
+    let authority = Authority::new();
+    let provider = Provider::tls_h2(&authority).await;
+    let accounts = [setups::account("a", "claude", "anthropic", &provider.origin(), ", tls: {ca: ca.pem}")];
+    for end in [
+        Step::StreamReset(h2::Reason::INTERNAL_ERROR),
+        Step::GoAway(h2::Reason::PROTOCOL_ERROR),
+        Step::StreamReset(h2::Reason::CANCEL),
+    ] {
+        let gateway = Gateway::with(us(&accounts)).file("ca.pem", &authority.ca_pem).start().await;
+        gateway.ask(&messages()).await.expect(200);
+        let before = provider.requests().len();
+        provider.then(Script::steps([end]));
+        let answer = gateway.ask(&messages()).await;
+        assert_eq!(provider.requests().len() - before, 1, "{answer:?}");
+        assert_eq!(answer.status, 502, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_resolve_is_passed_over() {
+    let provider = Provider::plain().await;
+    let yaml = us(&[claude("a", "http://no-such-host.invalid:1234"), claude("b", &provider.origin())]);
+    let gateway = Gateway::with(yaml).start().await;
+    let answer = gateway.ask(&messages()).await.expect(200);
+    assert_eq!(attempts(&gateway.line_of(&answer).await), ["a connect", "b accept"]);
+}
+
+#[tokio::test]
+async fn compressed_refusals_are_read_all_the_same() {
+    use std::io::Write;
+    let (first, second) = (Provider::plain().await, Provider::plain().await);
+    let body = answers::anthropic_error("invalid_request_error", "Your credit balance is too low to access the Anthropic API.")
+        .to_string();
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(body.as_bytes()).unwrap();
+    let gateway = two(&first, &second).await;
+    first.then(Script::answer(400, "application/json", encoder.finish().unwrap()).header("content-encoding", "gzip"));
+    let answer = gateway.ask(&messages()).await.expect(200);
+    assert_eq!(attempts(&gateway.line_of(&answer).await), ["a money", "b accept"]);
+}
+
+/// A refusal longer than what is held for judging passes whole.
+#[tokio::test]
+async fn a_long_refusal_passes_whole() {
+    let provider = Provider::plain().await;
+    let gateway = Gateway::with(us(&[claude("a", &provider.origin())])).start().await;
+    for size in [60_000, 65_536, 70_000, 300_000] {
+        let body = answers::anthropic_error("invalid_request_error", &"x".repeat(size)).to_string();
+        provider.then(Script::answer(400, "application/json", body.clone()).in_pieces(10_000));
+        let answer = gateway.ask(&messages()).await.expect(400);
+        assert!(answer.whole && answer.body == body.as_bytes(), "{} bytes of {}", answer.body.len(), body.len());
+    }
+}

@@ -143,3 +143,47 @@ async fn the_wait_for_a_first_event_is_told_apart_in_the_log() {
     assert!(line["held_ms"].as_f64().unwrap() >= 350.0, "{line:#}");
     assert!(line["overhead_us"].as_f64().unwrap() < 300_000.0, "the wait is no overhead of ours: {line:#}");
 }
+
+/// The other dialects' ways of saying it, and the status each stands for.
+#[tokio::test]
+async fn errors_as_first_event_in_each_dialect() {
+    let provider = Provider::plain().await;
+    let failed = |code: &str| {
+        let response = json!({"id": "resp_1", "object": "response", "status": "failed", "model": "gpt-5", "output": [], "error": {"code": code, "message": "x"}});
+        format!(
+            "event: response.failed\ndata: {}\n\n",
+            json!({"type": "response.failed", "sequence_number": 1, "response": response})
+        )
+    };
+    let cases = [
+        (responses_stream(), [responses_events(&[])[0].clone(), failed("rate_limit_exceeded")].concat(), 429),
+        (responses_stream(), [responses_events(&[])[0].clone(), failed("server_error")].concat(), 500),
+        (chat_stream(), format!("data: {}\n\n", json!({"error": {"message": "x", "type": "server_error", "code": 503}})), 503),
+        (requests::generate_stream(), format!("data: {}\r\n\r\n", answers::gemini_error(429, "RESOURCE_EXHAUSTED", "x")), 429),
+        (requests::generate_stream(), format!("data: {}\r\n\r\n", answers::gemini_error(503, "UNAVAILABLE", "x")), 503),
+    ];
+    for (request, events, status) in cases {
+        let origin = provider.origin();
+        let gateway = Gateway::with(us(&[openai("o", &origin), setups::gemini("g", &origin)])).start().await;
+        provider.then(Script::stream([events.clone()]));
+        let answer = gateway.ask(&request).await;
+        assert!(answer.status == status || status == 503 && answer.status == 500, "{status} for {events}: {answer:?}");
+        assert!(answer.json()["error"].is_object(), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn json_where_a_stream_was_asked_for() {
+    let provider = Provider::plain().await;
+    let gateway = Gateway::with(us(&[claude("a", &provider.origin())])).start().await;
+    let script = answers::messages("pong");
+    provider.then(script.clone());
+    let answer = gateway.ask(&messages_stream()).await.expect(200);
+    assert_eq!(answer.body.to_vec(), script.body());
+    has(&gateway.line_of(&answer).await, json!({"basis": "reported", "usage": {"input": 12, "output": 5}}));
+    let stream = answers::messages_stream(&["po", "ng"]).header("content-type", "text/event-stream; charset=utf-8");
+    provider.then(stream.clone());
+    let answer = gateway.ask(&messages_stream()).await.expect(200);
+    assert_eq!(answer.body.to_vec(), stream.body());
+    has(&gateway.line_of(&answer).await, json!({"basis": "reported", "usage": {"input": 12, "output": 5}}));
+}

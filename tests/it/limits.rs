@@ -233,3 +233,68 @@ async fn heartbeats_keep_a_silent_stream_alive() {
     gate.open();
     assert!(client.rest().await.0.ends_with(events.last().unwrap()));
 }
+
+#[tokio::test]
+async fn counting_tokens_has_a_bound_of_its_own() {
+    let provider = Provider::plain().await;
+    let gateway = with(&provider, "").await;
+    let count = Request { target: "/v1/messages/count_tokens".to_owned(), ..messages() };
+    let mut client = gateway.connect().await;
+    let mut statuses = Vec::new();
+    for _ in 0..1300 {
+        statuses.push(client.ask(&count).await.status);
+    }
+    let served = statuses.iter().filter(|status| **status == 200).count();
+    assert!(
+        (600..1300).contains(&served) && statuses[..600].iter().all(|status| *status == 200),
+        "{served} of 1300 served at once"
+    );
+    gateway.ask(&messages()).await.expect(200);
+}
+
+/// Bytes that are no HTTP, and HTTP that nobody should send: refused or closed, and the gateway serves on.
+#[tokio::test]
+async fn nonsense_is_survived() {
+    let provider = Provider::plain().await;
+    let gateway = with(&provider, "").await;
+    let key = format!("x-api-key: {KEY}\r\n");
+    let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
+    let nested = format!("{{\"model\":\"claude-sonnet-4-5\",\"max_tokens\":1,\"messages\":{deep}}}");
+    let mut cases: Vec<Vec<u8>> = vec![
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(),
+        b"GET\r\n\r\n".to_vec(),
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff\xff\xff".to_vec(),
+        b"GET /\xff\xfe HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
+        b"GET / HTTP/1.1\r\nhost: x\r\nx: \xff\x00\r\n\r\n".to_vec(),
+        b"GET / HTTP/9.9\r\nhost: x\r\n\r\n".to_vec(),
+        [b"GET / HTTP/1.1\r\nhost: x\r\nbig: ".to_vec(), vec![b'a'; 2_000_000], b"\r\n\r\n".to_vec()].concat(),
+        (0..5000).map(|n| format!("h{n}: x\r\n")).fold("GET / HTTP/1.1\r\nhost: x\r\n".to_owned(), |a, b| a + &b).into_bytes(),
+        format!("POST /v1/messages HTTP/1.1\r\nhost: x\r\n{key}content-length: -1\r\n\r\n{{}}").into_bytes(),
+        format!("POST /v1/messages HTTP/1.1\r\nhost: x\r\n{key}content-length: 99999999999999999999\r\n\r\n{{}}").into_bytes(),
+        format!("POST /v1/messages HTTP/1.1\r\nhost: x\r\n{key}transfer-encoding: chunked\r\n\r\nzz\r\n").into_bytes(),
+        format!("POST /v1/messages HTTP/1.1\r\nhost: x\r\n{key}transfer-encoding: chunked\r\n\r\nffffffffffffffff1\r\n")
+            .into_bytes(),
+        format!("POST /v1/messages HTTP/1.1\r\n{key}content-length: {}\r\n\r\n{nested}", nested.len()).into_bytes(),
+        format!("GET /v1beta/models/%00%0d%0a:generateContent?key={KEY} HTTP/1.1\r\nhost: x\r\n\r\n").into_bytes(),
+        format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a/".repeat(30_000)).into_bytes(),
+    ];
+    let mut seed = 1_u32;
+    for _ in 0..20 {
+        cases.push(
+            (0..300)
+                .map(|_| {
+                    seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    seed.to_be_bytes()[0]
+                })
+                .collect(),
+        );
+    }
+    for case in cases {
+        let mut client = gateway.connect().await;
+        client.try_send(&case).await;
+        client.reset();
+        gateway.ask(&messages()).await.expect(200);
+    }
+    assert!(!gateway.said().contains("panicked"), "{}", gateway.said());
+    assert!(!gateway.said().contains(KEY), "{}", gateway.said());
+}

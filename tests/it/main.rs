@@ -8,6 +8,7 @@ mod harness;
 mod self_test;
 
 mod access_log;
+mod admin;
 mod choosing;
 mod cli;
 mod corpus;

@@ -269,3 +269,43 @@ async fn a_hundred_streams_at_once_do_not_mix() {
         })
         .await;
 }
+
+/// The form without `alt=sse`: an array that breaks off is closed as one, with the error as its last element.
+#[tokio::test]
+async fn a_gemini_array_that_dies_is_still_an_array() {
+    let provider = Provider::plain().await;
+    let gateway = Gateway::with(us(&[setups::gemini("g", &provider.origin())])).start().await;
+    let script = answers::generate_array(&["po", "ng", "!"]);
+    let whole = script.body();
+    let first = match &script.steps[1] {
+        Step::Body(piece) => piece.len(),
+        _ => panic!("no first element"),
+    };
+    for cut in [first, first + 2] {
+        provider.then(script.clone().cut(cut, Step::Reset));
+        let answer = gateway.ask(&gemini("/v1beta/models/gemini-2.5-pro:streamGenerateContent")).await.expect(200);
+        assert!(answer.whole && answer.body.starts_with(&whole[..first]), "{answer:?}");
+        let elements = answer.json();
+        let last = elements.as_array().unwrap_or_else(|| panic!("{answer:?}")).last().unwrap().clone();
+        assert!(last["error"]["code"].is_u64(), "{answer:?}");
+        log::has(&gateway.line_of(&answer).await, serde_json::json!({"outcome": "cut"}));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_has_closed_its_half_is_served() {
+    let provider = Provider::plain().await;
+    let gateway = Gateway::with(us(&[claude("c", &provider.origin())])).start().await;
+    let gate = Gate::new();
+    provider.then(Script::gated_stream(answers::messages_events(&["po", "ng"]), &gate));
+    let mut client = gateway.connect().await;
+    client.send(&messages_stream()).await;
+    provider.received(1).await;
+    client.half_close().await;
+    gate.open_wide();
+    // Most servers take the end of a client's half for its leaving; what must not happen is half an answer that looks whole.
+    if let Some((status, _)) = client.any_head().await {
+        assert_eq!(status, 200);
+    }
+    gateway.metric("nothing in flight", |m| m.sum("account_in_flight", &[]) == 0.0).await;
+}

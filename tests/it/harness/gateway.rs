@@ -264,6 +264,21 @@ impl Setup {
     }
     /// Starts it and waits until it is ready.
     pub async fn start(self) -> Gateway {
+        let mut gateway = self.begin();
+        gateway.ready().await;
+        gateway
+    }
+    /// The same for one whose configuration has no admin port.
+    pub async fn start_without_admin(self) -> Gateway {
+        let gateway = self.begin();
+        until("the data port to be ready", async || match probe(gateway.address).await {
+            Some(200) => Ok(()),
+            other => Err(format!("/readyz: {other:?}")),
+        })
+        .await;
+        gateway
+    }
+    fn begin(self) -> Gateway {
         let ports = vec![Port::free(), Port::free()];
         let folder = self.laid_out(&ports);
         let process = spawn(
@@ -272,9 +287,7 @@ impl Setup {
             &self.env,
         );
         let (address, admin) = (ports[0].address(), ports[1].address());
-        let mut gateway = Gateway { folder, address, admin, ports, env: self.env, process };
-        gateway.ready().await;
-        gateway
+        Gateway { folder, address, admin, ports, env: self.env, process }
     }
     /// Runs one command in the laid-out folder, without a gateway.
     pub async fn run(self, arguments: &[&str]) -> Output {
