@@ -163,7 +163,7 @@ async fn sweep(kind: Kind, cases: Vec<Case>) {
         });
         assert_eq!(answer.body, served, "{what}");
 
-        let mine: Vec<_> = good.requests().into_iter().filter(|r| r.credential() == format!("sk-good{number}")).collect();
+        let mine = good.requests_of(&format!("sk-good{number}"));
         assert_eq!(mine.len(), 1, "{what}: the second account was asked {} times", mine.len());
         assert!(
             mine[0].body == request.body,
@@ -172,7 +172,7 @@ async fn sweep(kind: Kind, cases: Vec<Case>) {
             request.body.len()
         );
         assert_eq!(mine[0].http2, kind == Kind::TlsH2, "{what}");
-        let asked = bad.requests().iter().filter(|r| r.credential() == format!("sk-bad{number}")).count();
+        let asked = bad.requests_of(&format!("sk-bad{number}")).len();
         assert!(asked <= 1, "{what}: the first account was asked {asked} times");
 
         let line = gateway.line_of(&answer).await;

@@ -52,7 +52,7 @@ async fn sweep(request: Request, script: Script, form: Form) {
         let answer = form.ask(gateway.address, &request.clone().without("x-api-key").key(&pair_key(number))).await;
         assert_eq!(answer.status, 200, "{what}: {answer:?}");
         let line = gateway.line_of(&answer).await;
-        let tried = good.requests().iter().filter(|r| r.credential() == format!("sk-good{number}")).count();
+        let tried = good.requests_of(&format!("sk-good{number}")).len();
         let served_by_the_second = line["account"] == format!("good{number}");
         if served_by_the_second {
             assert_eq!((tried, answer.whole, answer.body.to_vec()), (1, true, whole.clone()), "{what}: {answer:?}");

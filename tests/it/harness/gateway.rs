@@ -121,17 +121,19 @@ impl Gateway {
     pub fn log_now(&self) -> Vec<Value> {
         let text = read(&self.path("access.log"));
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("no JSON ({e}): {line}"))).collect()
+        whole.lines().map(parse).collect()
     }
     /// The log line of the request with this id of ours.
     pub async fn line(&self, id: &str) -> Value {
         until(format!("the log line of {id}"), async || {
-            let lines = self.log_now();
-            let mut mine = lines.iter().filter(|line| line["id"] == id);
-            match (mine.next(), mine.next()) {
-                (Some(line), None) => Ok(line.clone()),
-                (None, _) => Err(format!("{lines:?}")),
-                (Some(_), Some(_)) => panic!("two lines for {id}: {lines:?}"),
+            let text = read(&self.path("access.log"));
+            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+            let mine: Vec<Value> =
+                whole.lines().filter(|line| line.contains(id)).map(parse).filter(|line| line["id"] == id).collect();
+            match &mine[..] {
+                [line] => Ok(line.clone()),
+                [] => Err(text),
+                _ => panic!("more than one line for {id}: {mine:?}"),
             }
         })
         .await
@@ -343,6 +345,10 @@ fn complete(yaml: &str, folder: &Path, ports: &[Port]) -> String {
         added.iter().filter(|(name, _)| !said(name)).map(|(name, value)| format!("{name}: {value}\n")).collect();
     text += &yaml.replace("@folder@", &folder).replace("@listen@", &ports[0].address().to_string());
     text
+}
+
+fn parse(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|e| panic!("no JSON ({e}): {line}"))
 }
 
 /// A file that may not be there yet.

@@ -177,6 +177,10 @@ impl Provider {
     pub fn requests(&self) -> Vec<Received> {
         self.shared.requests.lock().unwrap().clone()
     }
+    /// Those that came with this credential.
+    pub fn requests_of(&self, credential: &str) -> Vec<Received> {
+        self.shared.requests.lock().unwrap().iter().filter(|r| r.credential() == credential).cloned().collect()
+    }
     /// Waits until `count` requests have come whole (or been left by the other side).
     pub async fn received(&self, count: usize) -> Vec<Received> {
         until(format!("{count} requests at the provider"), async || {
