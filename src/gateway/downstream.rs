@@ -314,6 +314,9 @@ impl Downstream {
                 tasks.remove(0);
                 continue;
             }
+            if header.status.as_u16() == 101 {
+                return Err(Error::explain(ErrorType::InvalidHTTPHeader, "the provider switches protocols unasked").into_up());
+            }
             let hold = self.shared.trial.lock().hold(header);
             return match hold {
                 None => {

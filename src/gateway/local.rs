@@ -207,6 +207,12 @@ pub(super) async fn demo(gateway: &Gateway, session: &mut Session, context: &mut
 
 // ------------------------------------------------------------------ small questions
 
+/// The media type of an answer, without its parameters; empty without one.
+pub(super) fn media_type(answer: &ResponseHeader) -> &str {
+    let kind = answer.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim()
+}
+
 /// Whether streams of this operation say themselves that they are whole.
 pub(super) fn has_own_end(trial: &Trial) -> bool {
     matches!(trial.route.operation, Operation::Messages | Operation::Chat | Operation::Responses | Operation::Generate)
@@ -312,7 +318,9 @@ pub(super) fn last_event(trial: &Trial, broken: Option<Broken>, tail: [u8; 4]) -
     let route = &trial.route;
     let event = dialect::error_event(route.dialect, route.operation, code, message, route.array);
     if route.array {
-        return Some(event);
+        // Where a comma stands already, the error's own would be one too many.
+        let comma = tail.iter().rev().find(|byte| !byte.is_ascii_whitespace()) == Some(&b',');
+        return Some(if comma { event.slice(1..) } else { event });
     }
     let start = event.iter().take_while(|byte| **byte == b'\n').count();
     let ends_event = tail.ends_with(b"\n\n") || tail == *b"\r\n\r\n";

@@ -495,7 +495,7 @@ impl ProxyHttp for Gateway {
             local::meter_for(&trial, answer)
         };
         flight.meter = spec;
-        let stream = answer.headers.get("content-type").is_some_and(|v| v.as_bytes().starts_with(b"text/event-stream"));
+        let stream = local::media_type(answer).eq_ignore_ascii_case("text/event-stream");
         let plain = stream && !answer.headers.contains_key("content-encoding") && answer.status.as_u16() < 300;
         if !plain {
             flight.strip = None;
@@ -504,6 +504,14 @@ impl ProxyHttp for Gateway {
         }
         flight.open_ended =
             plain && local::has_own_end(&flight.shared.trial.lock()) && !answer.headers.contains_key("content-length");
+        Ok(())
+    }
+
+    async fn response_filter(&self, session: &mut Session, answer: &mut ResponseHeader, _context: &mut Context) -> Result<()> {
+        // A client of HTTP/1.0 does not know chunks: the connection's end is the answer's.
+        if session.req_header().version == http::Version::HTTP_10 {
+            answer.remove_header("transfer-encoding");
+        }
         Ok(())
     }
 

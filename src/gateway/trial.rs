@@ -221,11 +221,13 @@ impl Trial {
         {
             return None;
         }
-        let kind = header.headers.get("content-type").and_then(|v| v.to_str().ok()).unwrap_or_default();
-        if kind.starts_with("text/event-stream") || self.route.array && self.facts.stream {
+        let kind = local::media_type(header);
+        let unsaid = kind.is_empty() && self.facts.stream;
+        if unsaid || kind.eq_ignore_ascii_case("text/event-stream") || self.route.array && self.facts.stream {
             return Some(Hold::Events);
         }
-        kind.contains("json").then_some(Hold::Json)
+        let json = kind.len() >= 4 && kind.as_bytes()[kind.len() - 4..].eq_ignore_ascii_case(b"json");
+        json.then_some(Hold::Json)
     }
 
     pub(crate) fn first_event(&self) -> FirstEvent {

@@ -81,6 +81,20 @@ impl Front {
     }
 }
 
+/// Whether the client's first bytes are those of HTTP/2. Peeks no further than they agree with it: a whole request may be shorter.
+/// `None` where the connection ended.
+async fn begins_http2(stream: &mut Stream) -> Option<bool> {
+    // `PRI ` is no method of HTTP/1.1; what begins so waits for the rest.
+    for length in [1, 4, PREFACE.len()] {
+        let mut first = [0; PREFACE.len()];
+        let peeked = stream.try_peek(&mut first[..length]).await.ok()?;
+        if !peeked || first[..length] != PREFACE[..length] {
+            return Some(false);
+        }
+    }
+    Some(true)
+}
+
 /// The next request's stream, of a session that was answered whole.
 async fn go_on(kept: Option<Box<HttpSession>>) -> Option<ReusedHttpStream> {
     let session = kept?;
@@ -96,11 +110,7 @@ impl ServerApp for Front {
         let _place = self.enter(client.max_connections)?;
         let http2 = match stream.get_ssl_digest() {
             Some(_) => matches!(stream.selected_alpn_proto(), Some(ALPN::H2)),
-            None => {
-                let mut first = [0; PREFACE.len()];
-                let peeked = tokio::time::timeout(client.header_timeout, stream.try_peek(&mut first)).await.ok()?.ok()?;
-                peeked && first == PREFACE
-            }
+            None => tokio::time::timeout(client.header_timeout, begins_http2(&mut stream)).await.ok()??,
         };
         if http2 {
             let mut leaving = self.leaving.clone();
