@@ -156,18 +156,19 @@ async fn a_new_key_works_when_pasted() {
     assert!(!other.contains(key), "the same key twice");
 }
 
-/// 100,000 keys; the time is only told of an optimised build.
+/// 100,000 keys within a second: an optimised build's promise, so the others try fewer and are not timed.
 #[tokio::test]
 async fn a_hundred_thousand_keys() {
+    let keys = if cfg!(debug_assertions) { 5_000 } else { 100_000 };
     let mut yaml = GOOD.to_owned().replace("keys: [{key: aicp_us_ann_0000000000000001}]\n", "keys:\n");
-    for number in 0..100_000 {
+    for number in 0..keys {
         yaml += &format!("  - {{hash: \"sha256:{number:064x}\", group: us, user: ann, name: n{number}}}\n");
     }
     let begun = tokio::time::Instant::now();
     let output = check(&yaml).await;
     let took = begun.elapsed();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output).chars().take(500).collect::<String>());
-    assert!(cfg!(debug_assertions) || took < std::time::Duration::from_millis(1500), "{took:?}");
+    assert!(cfg!(debug_assertions) || took < std::time::Duration::from_secs(1), "{took:?}");
 }
 
 #[tokio::test]

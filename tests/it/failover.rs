@@ -294,6 +294,9 @@ async fn an_answer_that_was_given_is_remembered_over_a_refused_connection() {
     first.then(script.clone());
     let answer = gateway.ask(&messages()).await.expect(529);
     assert_eq!(answer.body.to_vec(), script.body());
+    let line = gateway.line_of(&answer).await;
+    assert_eq!(attempts(&line), ["a overloaded", "b connect"]);
+    has(&line, json!({"outcome": "failed", "status": 529, "error": "overloaded_error"}));
 }
 
 #[tokio::test]

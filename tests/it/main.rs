@@ -27,4 +27,5 @@ mod reload;
 mod routes;
 mod shutdown;
 mod streaming;
+mod tidy;
 mod upgrade;
