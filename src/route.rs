@@ -290,9 +290,9 @@ pub fn find(method: &Method, path: &str, query: Option<&str>, headers: &HeaderMa
     let reading = is_method(method, "GET") || is_method(method, "HEAD");
     match path {
         "/" if reading => return Ok(Matched::Hello),
-        "/" => return Err(wrong_method(method, path, "GET")),
+        "/" => return Err(wrong_method(method, path, &["GET", "HEAD"])),
         "/healthz" | "/readyz" if reading => return Ok(Matched::Health { ready: path == "/readyz" }),
-        "/healthz" | "/readyz" => return Err(wrong_method(method, path, "GET")),
+        "/healthz" | "/readyz" => return Err(wrong_method(method, path, &["GET", "HEAD"])),
         "/api/ai/chat" | "/api/ai-proxy/chat" => {
             return Err(Refusal::new(
                 Code::UnknownPath,
@@ -408,7 +408,7 @@ fn gemini_method(caller: &Caller, tail: &[&str]) -> Result<Option<Route>, Refusa
         return Err(unknown(caller.path));
     }
     if !is_method(caller.method, "POST") {
-        return Err(wrong_method(caller.method, caller.path, "POST"));
+        return Err(wrong_method(caller.method, caller.path, &["POST"]));
     }
     let before = format!("/{}/{publisher}models/", caller.version.unwrap_or("v1beta"));
     let span = before.len()..before.len() + model.len();
@@ -427,7 +427,7 @@ fn models(caller: &Caller, tail: &[&str]) -> Result<Route, Refusal> {
         return Err(unknown(caller.path)); // a method of a Gemini model that is not served
     }
     if !is_method(caller.method, "GET") {
-        return Err(wrong_method(caller.method, caller.path, "GET"));
+        return Err(wrong_method(caller.method, caller.path, &["GET"]));
     }
     let dialect = models_dialect(caller);
     let Some(id) = tail.get(1..).filter(|id| !id.is_empty()) else {
@@ -471,7 +471,7 @@ fn in_table(caller: &Caller, tail: &[&str]) -> Result<Route, Refusal> {
             return Err(Refusal::new(Code::UpgradeRequired, "WebSockets are not served here; send the request by POST"));
         }
         let methods: Vec<&str> = row.methods.iter().map(|(method, _)| *method).collect();
-        return Err(wrong_method(caller.method, caller.path, &methods.join(" or ")));
+        return Err(wrong_method(caller.method, caller.path, &methods));
     };
     let base = match row.dialect {
         Dialect::Anthropic => "/v1/",
@@ -517,9 +517,10 @@ fn unknown(path: &str) -> Refusal {
     )
 }
 
-fn wrong_method(method: &Method, path: &str, allowed: &str) -> Refusal {
+fn wrong_method(method: &Method, path: &str, allowed: &[&str]) -> Refusal {
     let shown: String = path.chars().take(100).collect();
-    Refusal::new(Code::MethodNotAllowed, format!("{method} is not allowed at {shown}; use {allowed}"))
+    let what = format!("{method} is not allowed at {shown}; use {}", allowed.join(" or "));
+    Refusal { allow: Some(allowed.join(", ")), ..Refusal::new(Code::MethodNotAllowed, what) }
 }
 
 /// The dialect that a request looks like before its route is known (or where it has none), and whether it is about `responses`:

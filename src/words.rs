@@ -572,6 +572,8 @@ pub struct Refusal {
     /// What to do, in words for the caller; nothing of other tenants or accounts.
     pub message: String,
     pub again: Again,
+    /// The methods that would do, where only the method was wrong: `GET, DELETE`.
+    pub allow: Option<String>,
 }
 
 /// When trying again may help.
@@ -588,9 +590,9 @@ pub enum Again {
 impl Refusal {
     /// A refusal that trying again does not cure.
     pub fn new(code: Code, message: impl Into<String>) -> Refusal {
-        Refusal { code, message: message.into(), again: Again::Never }
+        Refusal { code, message: message.into(), again: Again::Never, allow: None }
     }
-    /// The same, with word of when to try again.
+    /// The same, with word of when to try again; where that is more than a minute away, the message names the moment too.
     pub fn again(mut self, again: Again) -> Refusal {
         self.again = again;
         self

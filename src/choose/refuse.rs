@@ -209,7 +209,7 @@ pub(super) fn nothing_left(wanted: &Wanted, now: Now) -> Refusal {
         Some(moment) => write!(message, " {state}; try again {}", when(moment)).ok(),
         None => write!(message, " {state}; try again later").ok(),
     };
-    Refusal { code, message, again: left.earliest.map_or(Again::Unknown, Again::At) }
+    Refusal::new(code, message).again(left.earliest.map_or(Again::Unknown, Again::At))
 }
 
 /// A moment in words.

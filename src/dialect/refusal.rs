@@ -4,8 +4,8 @@
 //!
 //! 1. `retry-after` goes with 429 and 503 only, in whole seconds, and only up to 60 s: several clients sleep a longer one out
 //!    in silence.
-//! 2. Beyond that the message names the moment, and `x-should-retry: false` stops those that listen to it. So it does where
-//!    trying again is useless at all.
+//! 2. Beyond that the message names the moment (who refuses puts it there), and `x-should-retry: false` stops those that listen
+//!    to it. So it does where trying again is useless at all.
 //! 3. `x-aicarpool-retry-after` always tells the seconds, for programs that know it.
 //! 4. Codex answers each 5xx with thirty requests, so on `responses` a pool that is busy or empty is 429; and where the moment
 //!    is far or never comes, `usage_limit_reached`, which it shows to its user and does not repeat.
@@ -94,13 +94,6 @@ impl Retry {
             || refusal.again == Again::Never && !passing;
         Retry { wait_s, moment, useless }
     }
-
-    fn message(&self, refusal: &Refusal) -> String {
-        match self.moment.filter(|_| self.useless).and_then(|moment| jiff::Timestamp::from_millisecond(moment.0).ok()) {
-            Some(moment) => format!("{} (try again after {})", refusal.message, moment.strftime("%Y-%m-%d %H:%M:%S UTC")),
-            None => refusal.message.clone(),
-        }
-    }
 }
 
 /// The answer that tells of a refusal in this dialect. `responses`: the request is for OpenAI's Responses API.
@@ -108,13 +101,13 @@ pub fn refusal(dialect: Dialect, responses: bool, refusal: &Refusal, request_id:
     let row = row(refusal.code);
     let status = if responses && row.status == 503 { 429 } else { row.status };
     let retry = Retry::of(refusal, status, now);
-    let message = retry.message(refusal);
+    let message = &refusal.message;
     let body = match dialect {
         Dialect::Anthropic => {
             json!({"type": "error", "error": {"type": row.anthropic, "message": message}, "request_id": request_id})
         }
-        Dialect::Openai => openai_body(&row, responses && status == 429, &retry, &message),
-        Dialect::Gemini => gemini_body(&row, status, &retry, &message),
+        Dialect::Openai => openai_body(&row, responses && status == 429, &retry, message),
+        Dialect::Gemini => gemini_body(&row, status, &retry, message),
     };
     let mut headers = vec![
         ("content-type", "application/json".to_string()),
@@ -129,6 +122,9 @@ pub fn refusal(dialect: Dialect, responses: bool, refusal: &Refusal, request_id:
         if matches!(status, 429 | 503) && wait_s <= RETRY_AFTER_MAX_S {
             headers.push(("retry-after", wait_s.to_string()));
         }
+    }
+    if let Some(methods) = &refusal.allow {
+        headers.push(("allow", methods.clone()));
     }
     if retry.useless {
         headers.push(("x-should-retry", "false".to_string()));
@@ -328,7 +324,7 @@ mod tests {
             Code::NoAccount,
             at(60_001),
             expect![[r#"
-            503 x-aicarpool-error=no_account x-aicarpool-retry-after=61 x-should-retry=false {"error":{"message":"words (try again after 2027-01-15 08:01:00 UTC)","type":"overloaded_error"},"request_id":"id1","type":"error"}
+            503 x-aicarpool-error=no_account x-aicarpool-retry-after=61 x-should-retry=false {"error":{"message":"words","type":"overloaded_error"},"request_id":"id1","type":"error"}
         "#]],
         );
         check(
@@ -355,7 +351,7 @@ mod tests {
             Code::NoAccount,
             at(3_600_000),
             expect![[r#"
-            503 x-aicarpool-error=no_account x-aicarpool-retry-after=3600 x-should-retry=false {"error":{"code":"no_account","message":"words (try again after 2027-01-15 09:00:00 UTC)","param":null,"type":"server_error"}}
+            503 x-aicarpool-error=no_account x-aicarpool-retry-after=3600 x-should-retry=false {"error":{"code":"no_account","message":"words","param":null,"type":"server_error"}}
         "#]],
         );
         check(
@@ -373,7 +369,7 @@ mod tests {
             Code::NoAccount,
             at(900_000),
             expect![[r#"
-            503 x-aicarpool-error=no_account x-aicarpool-retry-after=900 x-should-retry=false {"error":{"code":503,"details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"900s"}],"message":"words (try again after 2027-01-15 08:15:00 UTC)","status":"UNAVAILABLE"}}
+            503 x-aicarpool-error=no_account x-aicarpool-retry-after=900 x-should-retry=false {"error":{"code":503,"details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"900s"}],"message":"words","status":"UNAVAILABLE"}}
         "#]],
         );
     }
@@ -396,7 +392,7 @@ mod tests {
             Code::NoAccount,
             at(600_001),
             expect![[r#"
-            429 x-aicarpool-error=no_account x-aicarpool-retry-after=601 x-should-retry=false {"error":{"code":"no_account","message":"words (try again after 2027-01-15 08:10:00 UTC)","param":null,"resets_at":1800000601,"type":"usage_limit_reached"}}
+            429 x-aicarpool-error=no_account x-aicarpool-retry-after=601 x-should-retry=false {"error":{"code":"no_account","message":"words","param":null,"resets_at":1800000601,"type":"usage_limit_reached"}}
         "#]],
         );
         check(
@@ -414,7 +410,7 @@ mod tests {
             Code::AccountsRateLimited,
             at(600_000),
             expect![[r#"
-            429 x-aicarpool-error=accounts_rate_limited x-aicarpool-retry-after=600 x-should-retry=false {"error":{"code":"accounts_rate_limited","message":"words (try again after 2027-01-15 08:10:00 UTC)","param":null,"resets_at":1800000600,"type":"usage_limit_reached"}}
+            429 x-aicarpool-error=accounts_rate_limited x-aicarpool-retry-after=600 x-should-retry=false {"error":{"code":"accounts_rate_limited","message":"words","param":null,"resets_at":1800000600,"type":"usage_limit_reached"}}
         "#]],
         );
         check(
@@ -453,6 +449,13 @@ mod tests {
             426 x-aicarpool-error=upgrade_required x-should-retry=false {"error":{"code":"upgrade_required","message":"words","param":null,"type":"invalid_request_error"}}
         "#]],
         );
+    }
+
+    #[test]
+    fn a_wrong_method_tells_the_right_ones() {
+        let wrong = Refusal { allow: Some("GET, DELETE".into()), ..Refusal::new(Code::MethodNotAllowed, "words") };
+        let answer = refusal(Dialect::Openai, false, &wrong, "id1", NOW);
+        assert!(answer.headers.contains(&("allow", "GET, DELETE".to_string())));
     }
 
     #[test]
