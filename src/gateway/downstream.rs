@@ -84,6 +84,9 @@ pub(crate) struct Downstream {
     said: Instant,
     /// The last four bytes of the body that were sent: whether an event has just ended.
     tail: [u8; 4],
+    /// Whether the loop has taken this attempt's body. It takes it as if it came from the client just now: then a provider that
+    /// answers before it has read the body, and resets the rest, is heard all the same (over HTTP/2 a retry buffer's is not).
+    body_given: bool,
     /// Whether any part of a final answer went to the client.
     begun: bool,
 }
@@ -128,6 +131,7 @@ impl Downstream {
             heard: now,
             said: now,
             tail: [0; 4],
+            body_given: false,
             begun: false,
         }
     }
@@ -579,7 +583,7 @@ impl CustomSession for Downstream {
     }
 
     fn is_body_done(&mut self) -> bool {
-        true
+        self.body_given || self.shared.body.lock().is_empty()
     }
 
     async fn finish(&mut self) -> Result<()> {
@@ -596,6 +600,10 @@ impl CustomSession for Downstream {
 
     /// Waits until the client leaves, the time is over or the request is ended from outside. The loop polls it whenever it waits.
     async fn read_body_or_idle(&mut self, _no_body_expected: bool) -> Result<Option<Bytes>> {
+        if !self.is_body_done() {
+            self.body_given = true;
+            return Ok(Some(self.shared.body.lock().clone()));
+        }
         loop {
             if self.finish_write().await.is_err() {
                 self.client_left()?;
@@ -662,6 +670,7 @@ impl CustomSession for Downstream {
         }
         self.began = clock::steady();
         self.heard = self.began;
+        self.body_given = false;
     }
 
     fn retry_buffer_truncated(&self) -> bool {
@@ -669,8 +678,7 @@ impl CustomSession for Downstream {
     }
 
     fn get_retry_buffer(&self) -> Option<Bytes> {
-        let body = self.shared.body.lock();
-        (!body.is_empty()).then(|| body.clone())
+        None
     }
 
     async fn finish_custom(&mut self) -> Result<()> {

@@ -733,7 +733,7 @@ impl Gateway {
         trial.close();
         trial.notes_end(false);
         record.attempts = std::mem::take(&mut trial.attempts);
-        record.account = Some(Arc::clone(&trial.candidate.account));
+        record.account = Some(trial.shown.take().unwrap_or_else(|| Arc::clone(&trial.candidate.account)));
         record.via = Some(trial.candidate.via);
         record.model_sent.clone_from(&trial.candidate.model_sent);
         if record.model.is_none() {

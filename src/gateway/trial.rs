@@ -17,7 +17,7 @@ use super::local;
 use super::shared::Limits;
 use crate::choose::{self, Candidate, Plan};
 use crate::clock::{self, Now};
-use crate::config::snapshot::{Failover, Key, OnDisconnect, Timeouts};
+use crate::config::snapshot::{Account, Failover, Key, OnDisconnect, Timeouts};
 use crate::dialect::{self, Failure, FirstEvent};
 use crate::facts::Facts;
 use crate::parking::{self, Attempt, Change, Notes};
@@ -69,6 +69,8 @@ pub(crate) struct Answered {
     body: Bytes,
     /// The refusal, where it is one.
     pub refusal: Option<Code>,
+    /// The account that gave it, and its error, where it is kept for later.
+    from: Option<(Arc<Account>, Option<String>)>,
 }
 
 impl Answered {
@@ -133,6 +135,8 @@ pub(crate) struct Trial {
     notes: Notes,
     /// The provider's error type of the last judged answer, for the log.
     pub error: Option<String>,
+    /// Whose earlier answer went to the client.
+    pub shown: Option<Arc<Account>>,
     /// The refusal that went to the client, if one did.
     pub refused: Option<Code>,
     /// The provider accepted: what follows is an answer, not a try.
@@ -169,6 +173,7 @@ impl Trial {
             kept: None,
             notes: Notes::default(),
             error: None,
+            shown: None,
             refused: None,
             accepted: false,
         }
@@ -348,8 +353,9 @@ impl Trial {
         let passes_whole = may_show && plain.is_none() && passing.is_some();
         if may_show {
             let kept = plain.or_else(|| passing.and_then(|header| keep(header, body)));
-            if kept.is_some() {
-                self.kept = kept;
+            if let Some(mut kept) = kept {
+                kept.from = Some((Arc::clone(&self.candidate.account), judgement.error.clone()));
+                self.kept = Some(kept);
             }
         }
         if self.next(&judgement, now) {
@@ -452,7 +458,11 @@ impl Trial {
 
     /// What the client gets when nothing is left: the last answer that may be shown, else our own refusal.
     pub(crate) fn last_answer(&mut self, now: Now) -> Box<Answered> {
-        if let Some(kept) = self.kept.take() {
+        if let Some(mut kept) = self.kept.take() {
+            if let Some((account, error)) = kept.from.take() {
+                self.error = error;
+                self.shown = Some(account);
+            }
             return kept;
         }
         let refusal = self.refusal(now);
@@ -517,7 +527,7 @@ fn keep(header: &ResponseHeader, body: &[u8]) -> Option<Box<Answered>> {
     let mut header = Box::new(header.clone());
     header.remove_header("transfer-encoding");
     header.insert_header("content-length", body.len()).ok()?;
-    Some(Box::new(Answered { header, body: Bytes::copy_from_slice(body), refusal: None }))
+    Some(Box::new(Answered { header, body: Bytes::copy_from_slice(body), refusal: None, from: None }))
 }
 
 /// An answer made here.
@@ -536,5 +546,5 @@ pub(crate) fn answered(status: u16, headers: &[(&'static str, String)], body: By
             tracing::error!("the header {name} of an answer cannot be written");
         }
     }
-    Answered { header: Box::new(header), body, refusal: None }
+    Answered { header: Box::new(header), body, refusal: None, from: None }
 }

@@ -77,6 +77,8 @@ impl Peers {
         peer.options.connection_timeout = Some(timeouts.connect);
         peer.options.total_connection_timeout = Some(timeouts.connect);
         peer.options.write_timeout = Some(timeouts.idle);
+        // A net only: the client's session watches all times, but it is not asked any more once a body could not be sent.
+        peer.options.read_timeout = Some(timeouts.total);
         peer
     }
 }
