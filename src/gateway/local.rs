@@ -30,6 +30,9 @@ use crate::words::{Again, Code, Dialect, Operation, Outcome, Refusal};
 /// Longest value of a client's header that goes into the log.
 const LOGGED_MOST: usize = 256;
 
+/// The next candidate is of the service `demo`: no peer is needed.
+pub(super) const DEMO_NEXT: ErrorType = ErrorType::new("DemoNext");
+
 /// What of the request's header goes into the record.
 pub(super) fn describe(record: &mut Record, header: &RequestHeader, client: IpAddr, now: Now) {
     let text = |name: &str| header.headers.get(name).and_then(|value| value.to_str().ok());

@@ -377,6 +377,9 @@ impl ProxyHttp for Gateway {
                 let account = Arc::clone(&trial.candidate.account);
                 (account, trial.route.dialect, trial.timeouts(), trial.open.resolved)
             };
+            if account.service.demo {
+                return Err(Error::new_in(local::DEMO_NEXT));
+            }
             let Some(endpoint) = account.endpoints.get(dialect) else {
                 return Error::e_explain(ErrorType::InternalError, "the account does not speak this dialect");
             };
@@ -613,6 +616,10 @@ impl ProxyHttp for Gateway {
         };
         flight.unwrap(session).await;
         let done = FailToProxy { error_code: 0, can_reuse_downstream: false };
+        if *error.etype() == local::DEMO_NEXT {
+            context.keep = !self.rooms.registry.is_draining() && local::demo(self, session, context).await.is_ok();
+            return done;
+        }
         if flight.shared.has_left() || matches!(local::cause(error), local::Cause::Client) {
             return done;
         }

@@ -84,6 +84,11 @@ fn rooms_use_only_what_the_map_allows() {
             faults.push(format!("{}: `{room}` is not on the map", relative.display()));
             continue;
         };
+        // Files that only tests have may look wherever they like.
+        let name = path.file_stem().unwrap().to_string_lossy();
+        if ["tests", "testing", "corpus"].contains(&&*name) || path.parent().unwrap().ends_with("tests") {
+            continue;
+        }
         let text = std::fs::read_to_string(&path).unwrap();
         let code = text.split("#[cfg(test)]").next().unwrap();
         for (number, line) in code.lines().enumerate() {
