@@ -3,7 +3,7 @@
 //! A line is made on the request's own thread, after the last byte, and put into that thread's buffer; one writer thread takes the
 //! buffers when it is woken and writes them together. Full buffers drop lines and count them; nothing ever waits for the disk.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -207,8 +207,33 @@ fn ms(time: Duration) -> u64 {
 }
 
 fn timestamp(line: &mut Vec<u8>, record: &Record) {
-    let moment = jiff::Timestamp::from_millisecond(record.ts.0).unwrap_or_default();
-    put(line, format_args!("\"{moment:.3}\""));
+    let (second, ms) = (record.ts.0.div_euclid(1000), record.ts.0.rem_euclid(1000));
+    line.push(b'"');
+    SECOND.with_borrow_mut(|known| {
+        if known.0 != second || known.1.is_empty() {
+            let moment = jiff::Timestamp::from_second(second).unwrap_or_default();
+            *known = (second, format!("{moment:.0}").trim_end_matches('Z').to_owned());
+        }
+        line.extend_from_slice(known.1.as_bytes());
+    });
+    line.push(b'.');
+    line.extend([ms / 100, ms / 10 % 10, ms % 10].map(|digit| b'0' + u8::try_from(digit).unwrap_or_default()));
+    line.extend_from_slice(b"Z\"");
+}
+
+/// Writes a number; formatting machinery costs more than the digits.
+fn digits(line: &mut Vec<u8>, mut number: u64) {
+    let mut text = [0; 20];
+    let mut at = text.len();
+    loop {
+        at -= 1;
+        text[at] = b'0' + u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    line.extend_from_slice(&text[at..]);
 }
 
 struct Object<'a> {
@@ -226,7 +251,9 @@ impl Object<'_> {
         if !std::mem::take(&mut self.first) {
             self.line.push(b',');
         }
-        put(self.line, format_args!("\"{}\":", FIELDS[field as usize]));
+        self.line.push(b'"');
+        self.line.extend_from_slice(FIELDS[field as usize].as_bytes());
+        self.line.extend_from_slice(b"\":");
         true
     }
     fn text(&mut self, field: Field, text: Option<&str>) {
@@ -240,7 +267,7 @@ impl Object<'_> {
         if let Some(number) = number
             && self.begin(field)
         {
-            put(self.line, format_args!("{number}"));
+            digits(self.line, number);
         }
     }
 }
@@ -252,13 +279,17 @@ fn put(line: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
 
 fn quote(line: &mut Vec<u8>, text: &str) {
     line.push(b'"');
-    for byte in text.bytes() {
+    let bytes = text.as_bytes();
+    let mut from = 0;
+    for (at, byte) in bytes.iter().enumerate().filter(|(_, byte)| matches!(byte, b'"' | b'\\' | 0..0x20)) {
+        line.extend_from_slice(&bytes[from..at]);
+        from = at + 1;
         match byte {
-            b'"' | b'\\' => line.extend_from_slice(&[b'\\', byte]),
-            0..0x20 => put(line, format_args!("\\u{byte:04x}")),
-            _ => line.push(byte),
+            b'"' | b'\\' => line.extend_from_slice(&[b'\\', *byte]),
+            _ => put(line, format_args!("\\u{byte:04x}")),
         }
     }
+    line.extend_from_slice(&bytes[from..]);
     line.push(b'"');
 }
 
@@ -278,6 +309,8 @@ pub struct AccessLog {
 }
 
 thread_local! {
+    /// The last second that was written, without its `Z`: many lines share one.
+    static SECOND: RefCell<(i64, String)> = const { RefCell::new((0, String::new())) };
     static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 

@@ -1,7 +1,8 @@
 //! Every metric's name, in one place (section 11 of the design). Labels are bounded: they come from the configuration and from the
 //! price book, never from a client.
 
-use std::collections::HashSet;
+use std::cell::{OnceCell, RefCell};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -9,8 +10,9 @@ use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::config::snapshot::{Account, Group};
 use crate::settle::Record;
-use crate::words::{Class, Code, Verdict};
+use crate::words::{Class, Code, Dialect, Outcome, Verdict};
 
 /// Users counted by name at the most, with `metrics: {users: true}`; the rest is `other`.
 const USERS_MOST: usize = 1_000;
@@ -45,6 +47,51 @@ pub struct Metrics {
     pub log_dropped: IntCounter,
     users: Mutex<HashSet<Arc<str>>>,
     unpriced_models: Mutex<HashSet<String>>,
+}
+
+/// The counters of requests that are alike, looked up once a thread: finding each by its labels costs as much as choosing an account.
+struct Series {
+    requests: IntCounter,
+    tokens: [OnceCell<IntCounter>; Class::COUNT],
+    cost: OnceCell<IntCounter>,
+    charged: OnceCell<IntCounter>,
+    /// What [`Who`] points to is kept alive, so that its addresses stay theirs.
+    _alive: (Option<Arc<Group>>, Option<Arc<Account>>, Option<Arc<str>>),
+}
+
+/// What makes requests alike: addresses stand for the configuration's objects.
+#[derive(PartialEq, Eq, Hash)]
+struct Who {
+    metrics: usize,
+    group: usize,
+    account: usize,
+    entry: usize,
+    has_model: bool,
+    dialect: Option<Dialect>,
+    status: u16,
+    outcome: Option<Outcome>,
+}
+
+impl Who {
+    fn of(metrics: &Metrics, record: &Record) -> Who {
+        Who {
+            metrics: std::ptr::from_ref(metrics).addr(),
+            group: record.key.as_ref().map_or(0, |key| Arc::as_ptr(&key.group).addr()),
+            account: record.account.as_ref().map_or(0, |account| Arc::as_ptr(account).addr()),
+            entry: record.bill.entry.as_ref().map_or(0, |entry| entry.as_ptr().addr()),
+            has_model: record.model.is_some(),
+            dialect: record.dialect,
+            status: record.status,
+            outcome: record.outcome,
+        }
+    }
+}
+
+/// Kinds of requests remembered by one thread; beyond, it starts anew.
+const SERIES_MOST: usize = 1_024;
+
+thread_local! {
+    static SERIES: RefCell<HashMap<Who, Series>> = RefCell::default();
 }
 
 /// From half a millisecond to an hour: answers take minutes.
@@ -156,21 +203,36 @@ impl Metrics {
         };
         let outcome = record.outcome.map_or("", |o| o.name());
         let status = Digits::of(record.status);
-        self.requests.with_label_values(&[enterprise, group, service, dialect, model, status.as_str(), outcome]).inc();
-        for (class, count) in bill.usage.iter() {
-            let count = if class == Class::Seconds { count.div_ceil(1000) } else { count };
-            self.tokens.with_label_values(&[enterprise, group, service, model, class.name()]).inc_by(count);
-        }
-        if record.account.is_some() {
-            let labels = &[enterprise, group, service, model];
+        let series = |children: &Series| {
+            children.requests.inc();
+            for (class, count) in bill.usage.iter() {
+                let count = if class == Class::Seconds { count.div_ceil(1000) } else { count };
+                let counter = children.tokens[class as usize]
+                    .get_or_init(|| self.tokens.with_label_values(&[enterprise, group, service, model, class.name()]));
+                counter.inc_by(count);
+            }
             let lost: u64 = record.attempts.iter().filter_map(|a| a.bill).map(|(cost, _)| cost.0).sum();
-            if bill.cost.total.0 + lost > 0 {
-                self.cost.with_label_values(labels).inc_by(bill.cost.total.0 + lost);
+            let labels = &[enterprise, group, service, model];
+            if record.account.is_some() && bill.cost.total.0 + lost > 0 {
+                children.cost.get_or_init(|| self.cost.with_label_values(labels)).inc_by(bill.cost.total.0 + lost);
             }
-            if bill.charged.0 > 0 {
-                self.charged.with_label_values(labels).inc_by(bill.charged.0);
+            if record.account.is_some() && bill.charged.0 > 0 {
+                children.charged.get_or_init(|| self.charged.with_label_values(labels)).inc_by(bill.charged.0);
             }
-        }
+        };
+        let make = || Series {
+            requests: self.requests.with_label_values(&[enterprise, group, service, dialect, model, status.as_str(), outcome]),
+            tokens: Default::default(),
+            cost: OnceCell::new(),
+            charged: OnceCell::new(),
+            _alive: (key.map(|key| Arc::clone(&key.group)), record.account.clone(), bill.entry.clone()),
+        };
+        SERIES.with_borrow_mut(|known| {
+            if known.len() >= SERIES_MOST {
+                known.clear();
+            }
+            series(known.entry(Who::of(self, record)).or_insert_with(make));
+        });
         self.duration.observe(record.times.total.as_secs_f64());
         if let Some(time) = record.times.first_byte {
             self.first_byte.observe(time.as_secs_f64());
