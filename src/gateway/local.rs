@@ -55,7 +55,7 @@ pub(super) fn raw_path(header: &RequestHeader) -> &str {
     match header.uri.authority() {
         // HTTP/2 carries the authority apart; what was asked for is the path.
         Some(_) if header.version == http::Version::HTTP_2 => header.uri.path(),
-        _ => raw.split(['?', '#']).next().unwrap_or(raw),
+        _ => raw.split('?').next().unwrap_or(raw),
     }
 }
 
