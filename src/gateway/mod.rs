@@ -556,8 +556,15 @@ impl ProxyHttp for Gateway {
     ) -> Box<Error> {
         // Before `retry()` is asked, this must be decided: it panics else (pingora.md 2.5).
         let stale = match error.retry {
-            RetryType::ReusedOnly => reused,
-            RetryType::Decided(retry) => retry && !local::is_ours(error.etype()) && *error.esource() == ErrorSource::Upstream,
+            // Over HTTP/2 an error on a connection that served before says nothing of whether this request was taken.
+            RetryType::ReusedOnly => reused && !matches!(error.etype(), ErrorType::H2Error | ErrorType::InvalidH2),
+            // Pingora calls a broken frame retryable whatever was sent (pingora 979): the provider may have the whole request.
+            RetryType::Decided(retry) => {
+                retry
+                    && !local::is_ours(error.etype())
+                    && *error.etype() != ErrorType::InvalidH2
+                    && *error.esource() == ErrorSource::Upstream
+            }
         };
         error.retry.decide_reuse(reused);
         error.set_retry(false);

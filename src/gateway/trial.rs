@@ -303,7 +303,7 @@ impl Trial {
                 if self.failed(Transport::Broken) {
                     return Next::Again;
                 }
-                Next::Pass
+                Next::Answer(self.last_answer(clock::now()))
             }
             Held::Empty => self.judged(502, &header.headers, b"", None, true, None),
         }

@@ -151,7 +151,9 @@ health: \"off\"
     }
     // Our own word after failovers (502, 504) is a refusal in form, and `failed` in the log.
     let ours = |l: &Value| {
-        l["outcome"] == "refused" || ["upstream_failed", "upstream_timeout"].contains(&l["error"].as_str().unwrap_or_default())
+        l["outcome"] == "refused"
+            || l["outcome"] == "failed"
+                && ["upstream_failed", "upstream_timeout"].contains(&l["error"].as_str().unwrap_or_default())
     };
     assert_eq!(
         metrics.by("refusals_total", &["code", "group"]),
