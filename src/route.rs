@@ -518,7 +518,7 @@ fn unknown(path: &str) -> Refusal {
 }
 
 fn wrong_method(method: &Method, path: &str, allowed: &[&str]) -> Refusal {
-    let shown: String = path.chars().take(100).collect();
+    let (method, shown): (String, String) = (method.as_str().chars().take(20).collect(), path.chars().take(100).collect());
     let what = format!("{method} is not allowed at {shown}; use {}", allowed.join(" or "));
     Refusal { allow: Some(allowed.join(", ")), ..Refusal::new(Code::MethodNotAllowed, what) }
 }
@@ -795,6 +795,15 @@ mod tests {
         assert_eq!(looks("/foo", &["anthropic-version"]), (Dialect::Anthropic, false));
         assert_eq!(looks("/v1/chat/completions", &["anthropic-version"]), (Dialect::Openai, false));
         assert_eq!(looks("/foo", &[]), (Dialect::Openai, false));
+    }
+
+    #[test]
+    fn a_refusal_repeats_little_of_what_was_sent() {
+        let (method, path) = ("X".repeat(5000), format!("/{}", "x/".repeat(3000)));
+        for (method, path) in [(&*method, "/v1/messages"), ("POST", &*path), (&*method, "/"), (&*method, "/v1/models/x")] {
+            let refusal = route(method, path, &[]).unwrap_err();
+            assert!(refusal.message.len() < 300, "{}", refusal.message);
+        }
     }
 
     proptest! {
