@@ -183,6 +183,7 @@ async fn every_metric_of_the_design_is_there() {
     provider.then(answers::refusal("/v1/messages", 429));
     gateway.ask(&messages()).await;
     gateway.ask(&messages().without("x-api-key")).await;
+    gateway.log(3).await;
     let metrics = gateway.metrics().await;
     let names = "requests_total tokens_total cost_nanodollars_total charged_nanodollars_total request_duration_seconds_bucket time_to_first_byte_seconds_bucket \
         overhead_seconds_bucket attempts_total account_in_flight account_parked refusals_total config_reload_total config_reload_failed config_keys config_info \
@@ -210,6 +211,8 @@ async fn clients_cannot_invent_labels() {
         let body = format!(r#"{{"model":"invented-{number}","messages":[]}}"#);
         client.ask(&requests::openai("/v1/chat/completions", &body)).await.expect(200);
     }
+    // A request is counted, and then logged, after its last byte went out.
+    gateway.log(50).await;
     let metrics = gateway.metrics().await;
     assert!(!metrics.text.contains("invented-"), "{metrics:?}");
     assert_eq!(metrics.sum("requests_total", &[]), 50.0);
@@ -221,6 +224,7 @@ async fn users_only_when_asked_for() {
     for (setting, expected) in [("", false), ("metrics: {users: true}\n", true)] {
         let gateway = Gateway::with(setups::us(&[claude("a", &provider.origin())]) + setting).start().await;
         gateway.ask(&messages()).await.expect(200);
+        gateway.log(1).await;
         let metrics = gateway.metrics().await;
         assert_eq!(metrics.text.contains("\"ann\""), expected, "{metrics:?}");
         assert!(!metrics.text.contains("laptop"), "keys are no labels: {metrics:?}");
