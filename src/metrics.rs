@@ -56,7 +56,14 @@ struct Series {
     cost: OnceCell<IntCounter>,
     charged: OnceCell<IntCounter>,
     /// What [`Who`] points to is kept alive, so that its addresses stay theirs.
-    _alive: (Option<Arc<Group>>, Option<Arc<Account>>, Option<Arc<str>>),
+    _alive: Alive,
+}
+
+/// What [`Who`]'s addresses belong to.
+struct Alive {
+    _group: Option<Arc<Group>>,
+    _account: Option<Arc<Account>>,
+    _entry: Option<Arc<str>>,
 }
 
 /// What makes requests alike: addresses stand for the configuration's objects.
@@ -225,7 +232,11 @@ impl Metrics {
             tokens: Default::default(),
             cost: OnceCell::new(),
             charged: OnceCell::new(),
-            _alive: (key.map(|key| Arc::clone(&key.group)), record.account.clone(), bill.entry.clone()),
+            _alive: Alive {
+                _group: key.map(|key| Arc::clone(&key.group)),
+                _account: record.account.clone(),
+                _entry: bill.entry.clone(),
+            },
         };
         SERIES.with_borrow_mut(|known| {
             if known.len() >= SERIES_MOST {
