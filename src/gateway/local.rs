@@ -60,7 +60,7 @@ pub(super) fn raw_path(header: &RequestHeader) -> &str {
 }
 
 /// Lets the client read an answer that comes before its body was read: what is still on its way is taken for a while, and thrown away.
-pub(super) fn make_readable(session: &mut Session, _code: Code) {
+pub(super) fn make_readable(session: &mut Session) {
     let patience = std::time::Duration::from_secs(30);
     session.downstream_session.set_close_on_response_before_downstream_finish(false);
     session.downstream_session.set_total_drain_timeout(Some(patience));
@@ -76,7 +76,7 @@ async fn plain(
 ) -> Result<bool> {
     let answered = trial::answered(status, &[("content-type", kind.to_owned())], body.into(), &context.record.id);
     context.record.outcome = Some(if status < 400 { Outcome::Ok } else { Outcome::Refused });
-    make_readable(session, Code::UnknownPath);
+    make_readable(session);
     gateway.answer(session, &mut context.record, answered).await;
     Ok(true)
 }

@@ -25,7 +25,6 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::Digest;
 use pingora::protocols::http::server::Session as HttpSession;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -152,7 +151,7 @@ impl Gateway {
         self.rooms.metrics.refused(refusal.code, group);
         let answer = dialect::refusal(dialect, responses, refusal, &record.id, clock::now().wall);
         let answered = trial::answered(answer.status, &answer.headers, answer.body, &record.id);
-        local::make_readable(session, refusal.code);
+        local::make_readable(session);
         self.answer(session, &mut context.record, answered).await;
     }
 
@@ -712,18 +711,6 @@ impl ProxyHttp for Gateway {
         _which: pingora::proxy::ProxyWarnLogContext,
     ) -> bool {
         true
-    }
-
-    async fn connected_to_upstream(
-        &self,
-        _session: &mut Session,
-        _reused: bool,
-        _peer: &HttpPeer,
-        #[cfg(unix)] _fd: std::os::unix::io::RawFd,
-        _digest: Option<&Digest>,
-        _context: &mut Context,
-    ) -> Result<()> {
-        Ok(())
     }
 }
 

@@ -67,8 +67,6 @@ pub(crate) enum Next {
 pub(crate) struct Answered {
     header: Box<ResponseHeader>,
     body: Bytes,
-    /// The refusal, where it is one.
-    pub refusal: Option<Code>,
     /// The account that gave it, and its error, where it is kept for later.
     from: Option<(Arc<Account>, Option<String>)>,
 }
@@ -494,8 +492,7 @@ impl Trial {
         self.refused = Some(refusal.code);
         let responses = self.route.operation == crate::words::Operation::Responses;
         let answer = dialect::refusal(self.route.dialect, responses, refusal, &self.request_id, now.wall);
-        let mut answered = answered(answer.status, &answer.headers, answer.body, &self.request_id);
-        answered.refusal = Some(refusal.code);
+        let answered = answered(answer.status, &answer.headers, answer.body, &self.request_id);
         Box::new(answered)
     }
 
@@ -527,7 +524,7 @@ fn keep(header: &ResponseHeader, body: &[u8]) -> Option<Box<Answered>> {
     let mut header = Box::new(header.clone());
     header.remove_header("transfer-encoding");
     header.insert_header("content-length", body.len()).ok()?;
-    Some(Box::new(Answered { header, body: Bytes::copy_from_slice(body), refusal: None, from: None }))
+    Some(Box::new(Answered { header, body: Bytes::copy_from_slice(body), from: None }))
 }
 
 /// An answer made here.
@@ -546,5 +543,5 @@ pub(crate) fn answered(status: u16, headers: &[(&'static str, String)], body: By
             tracing::error!("the header {name} of an answer cannot be written");
         }
     }
-    Answered { header: Box::new(header), body, refusal: None, from: None }
+    Answered { header: Box::new(header), body, from: None }
 }

@@ -37,7 +37,7 @@ use crate::admin::Admin;
 use crate::buffered::Buffered;
 use crate::choose::Pins;
 use crate::clock;
-use crate::config::snapshot::{Listen, LogPath, Snapshot};
+use crate::config::snapshot::{Listen, Snapshot};
 use crate::config::{self, Reloaded, Store};
 use crate::gateway::Gateway;
 use crate::health;
@@ -440,9 +440,4 @@ fn tell_old_process(old: Pid, socket: PathBuf) {
             thread::sleep(Duration::from_millis(10));
         }
     });
-}
-
-/// Whether lines go nowhere: for messages.
-pub fn logs_nothing(path: &LogPath) -> bool {
-    matches!(path, LogPath::Off)
 }
